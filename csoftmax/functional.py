@@ -1,0 +1,434 @@
+"""softmax, log_softmax, logsumexp and their vector-Jacobian products.
+
+Arguments are checked here; axes, broadcasting, casts and overlap are left to the gufuncs of
+`csoftmax.dispatch.kernels`. Objects with ``__array_ufunc__`` of their own (Dask arrays, pandas
+data frames) get those gufuncs applied their way.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from csoftmax import arguments
+from csoftmax.arguments import Array, Axis, DType
+from csoftmax.dispatch import kernels
+
+__all__ = [
+    "log_softmax",
+    "log_softmax_vjp",
+    "logsumexp",
+    "softmax",
+    "softmax_jacobian",
+    "softmax_jvp",
+    "softmax_vjp",
+]
+
+
+def softmax(
+    x: ArrayLike,
+    axis: Axis = -1,
+    *,
+    where: ArrayLike | None = None,
+    out: Array | None = None,
+    dtype: DTypeLike | None = None,
+) -> Any:
+    r"""Softmax: exponentials that are scaled to a sum of 1.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits, of any shape. float32, float64 and longdouble are computed in themselves, float16
+        in float32; integers and bools become float64.
+    axis : int, tuple of int or None, default -1
+        Axis or axes of the classes; None takes all.
+    where : array_like of bool, optional
+        Entries that count, broadcast to the shape of `x`. The others come out 0.
+    out : ndarray, optional
+        Array of the result's shape and dtype, written and returned. It may be `x` itself.
+    dtype : dtype, optional
+        Floating dtype that `x` is cast to first.
+
+    Returns
+    -------
+    ndarray
+        Probabilities, of the shape of `x`.
+
+    Raises
+    ------
+    TypeError
+        If `x`, `where`, `out` or `dtype` has an unsuitable dtype or `axis` a wrong type.
+    ValueError
+        If `where` or `out` has a wrong shape, or `axis` is repeated or out of range
+        (`numpy.exceptions.AxisError`).
+
+    Notes
+    -----
+    .. math:: y_i = \frac{e^{x_i}}{\sum_j e^{x_j}}
+
+    The rounding of ``x - max(x)`` would cost more digits than everything else. So each exponential
+    is taken of `x` itself, as :math:`2^k e^r`, and the power of two of the maximum is subtracted
+    from :math:`k`, which is exact. A row with a NaN or +inf, or of -inf alone, is NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from csoftmax import softmax
+    >>> softmax(np.array([0.0, np.log(3.0)]))
+    array([0.25, 0.75])
+    >>> softmax([[1, 2], [1, 2]], axis=0)
+    array([[0.5, 0.5],
+           [0.5, 0.5]])
+    """
+    if _overrides(x):
+        return kernels.softmax(x, axis=axis)
+    return _normalize(kernels.softmax, kernels.softmax_where, x, axis, where, out, dtype)
+
+
+def log_softmax(
+    x: ArrayLike,
+    axis: Axis = -1,
+    *,
+    where: ArrayLike | None = None,
+    out: Array | None = None,
+    dtype: DTypeLike | None = None,
+) -> Any:
+    r"""Logarithm of softmax, accurate also where softmax rounds to 0 or 1.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits, of any shape; dtypes as for `softmax`.
+    axis : int, tuple of int or None, default -1
+        Axis or axes of the classes; None takes all.
+    where : array_like of bool, optional
+        Entries that count, broadcast to the shape of `x`. The others come out -inf.
+    out : ndarray, optional
+        Array of the result's shape and dtype, written and returned. It may be `x` itself.
+    dtype : dtype, optional
+        Floating dtype that `x` is cast to first.
+
+    Returns
+    -------
+    ndarray
+        Log-probabilities, of the shape of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax` does.
+
+    Notes
+    -----
+    .. math:: \log y_i = (x_i - m) - \log\Big(1 + \sum_{j \ne \arg\max} e^{x_j - m}\Big),
+       \quad m = \max x
+
+    Examples
+    --------
+    >>> from csoftmax import log_softmax
+    >>> log_softmax([40.0, 0.0, 0.0])
+    array([-8.49670851e-18, -4.00000000e+01, -4.00000000e+01])
+    """
+    if _overrides(x):
+        return kernels.log_softmax(x, axis=axis)
+    return _normalize(kernels.log_softmax, kernels.log_softmax_where, x, axis, where, out, dtype)
+
+
+def logsumexp(
+    x: ArrayLike,
+    axis: Axis = -1,
+    *,
+    keepdims: bool = False,
+    where: ArrayLike | None = None,
+    out: Array | None = None,
+    dtype: DTypeLike | None = None,
+) -> Any:
+    r"""Logarithm of the sum of exponentials.
+
+    Parameters
+    ----------
+    x : array_like
+        Of any shape; dtypes as for `softmax`.
+    axis : int, tuple of int or None, default -1
+        Axis or axes to sum over; None takes all.
+    keepdims : bool, default False
+        Keep the axes that are summed over, with length 1.
+    where : array_like of bool, optional
+        Entries that count, broadcast to the shape of `x`.
+    out : ndarray, optional
+        Array of the result's shape and dtype, written and returned.
+    dtype : dtype, optional
+        Floating dtype that `x` is cast to first.
+
+    Returns
+    -------
+    ndarray or scalar
+        The shape of `x` without `axis`; -inf where nothing is summed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax` does.
+
+    Notes
+    -----
+    .. math:: \log \sum_j e^{x_j} = m + \log\Big(1 + \sum_{j \ne \arg\max} e^{x_j - m}\Big)
+
+    A row with a NaN is NaN, one with +inf is +inf, one of -inf alone is -inf.
+
+    Examples
+    --------
+    >>> from csoftmax import logsumexp
+    >>> float(logsumexp([1000.0, 1000.0]))
+    1000.6931471805599
+    """
+    if _overrides(x):
+        return kernels.logsumexp(x, axis=axis, keepdims=keepdims)
+    a = arguments.real(x, "x", dtype)
+    axes = arguments.axes(axis, a.ndim)
+    if not isinstance(keepdims, (bool, np.bool_)):
+        raise TypeError(f"keepdims is {keepdims!r}: expected True or False")
+    mask = arguments.mask(where, a.shape)
+    shape = tuple(1 if i in axes else n for i, n in enumerate(a.shape) if keepdims or i not in axes)
+    arguments.out_array(out, shape, arguments.result_dtype(a))
+    rows = [as_rows(operand, axes) for operand in (a, mask) if operand is not None]
+    kernel = kernels.logsumexp if mask is None else kernels.logsumexp_where
+    if out is not None and out.ndim == rows[0].ndim - 1:
+        kernel(*rows, out=out)
+        return out
+    result = kernel(*rows)
+    if out is not None:
+        out[...] = np.reshape(result, shape)
+        return out
+    return np.reshape(result, shape)[()]
+
+
+def softmax_vjp(y: ArrayLike, grad: ArrayLike, axis: Axis = -1, *, out: Array | None = None) -> Any:
+    r"""Gradient with respect to the input of softmax.
+
+    Parameters
+    ----------
+    y : array_like
+        Output of `softmax`.
+    grad : array_like
+        Gradient with respect to `y`, of the same shape.
+    axis : int, tuple of int or None, default -1
+        Axis or axes of the classes.
+    out : ndarray, optional
+        Array of the result's shape and dtype, written and returned. It may be `y` or `grad`.
+
+    Returns
+    -------
+    ndarray
+        Vector-Jacobian product, of the shape of `y`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax` does, and if the shapes differ.
+
+    Notes
+    -----
+    .. math:: y_i \Big(g_i - \sum_j y_j g_j\Big)
+
+    The Jacobian is symmetric, so `softmax_jvp` is the same map; it is also the product of the
+    Hessian of cross-entropy with a vector.
+
+    Examples
+    --------
+    >>> from csoftmax import softmax_vjp
+    >>> softmax_vjp([0.25, 0.75], [1.0, 0.0])
+    array([ 0.1875, -0.1875])
+    """
+    return _product(kernels.softmax_vjp, y, "y", grad, axis, out)
+
+
+def softmax_jvp(y: ArrayLike, grad: ArrayLike, axis: Axis = -1, *, out: Array | None = None) -> Any:
+    """Directional derivative of softmax: `softmax_vjp`, as the Jacobian is symmetric.
+
+    Parameters
+    ----------
+    y : array_like
+        Output of `softmax`.
+    grad : array_like
+        Direction in the space of logits, of the same shape.
+    axis : int, tuple of int or None, default -1
+        Axis or axes of the classes.
+    out : ndarray, optional
+        Array of the result's shape and dtype, written and returned. It may be `y` or `grad`.
+
+    Returns
+    -------
+    ndarray
+        Jacobian-vector product, of the shape of `y`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax_vjp` does.
+
+    Examples
+    --------
+    >>> from csoftmax import softmax_jvp
+    >>> softmax_jvp([0.5, 0.5], [1.0, 0.0])
+    array([ 0.25, -0.25])
+    """
+    return _product(kernels.softmax_vjp, y, "y", grad, axis, out)
+
+
+def log_softmax_vjp(
+    log_y: ArrayLike, grad: ArrayLike, axis: Axis = -1, *, out: Array | None = None
+) -> Any:
+    r"""Gradient with respect to the input of log_softmax.
+
+    Parameters
+    ----------
+    log_y : array_like
+        Output of `log_softmax`.
+    grad : array_like
+        Gradient with respect to `log_y`, of the same shape.
+    axis : int, tuple of int or None, default -1
+        Axis or axes of the classes.
+    out : ndarray, optional
+        Array of the result's shape and dtype, written and returned. It may be `log_y` or `grad`.
+
+    Returns
+    -------
+    ndarray
+        Vector-Jacobian product, of the shape of `log_y`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax_vjp` does.
+
+    Notes
+    -----
+    .. math:: g_i - e^{\log y_i} \sum_j g_j
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from csoftmax import log_softmax_vjp
+    >>> log_softmax_vjp(np.log([0.25, 0.75]), [1.0, 0.0])
+    array([ 0.75, -0.75])
+    """
+    return _product(kernels.log_softmax_vjp, log_y, "log_y", grad, axis, out)
+
+
+def softmax_jacobian(y: ArrayLike, axis: int = -1) -> Any:
+    r"""Jacobian matrices of softmax, for teaching and tests; `softmax_vjp` needs none.
+
+    Parameters
+    ----------
+    y : array_like
+        Output of `softmax`, with n classes along `axis`.
+    axis : int, default -1
+        Axis of the classes.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(..., n, n)``: a symmetric matrix for each row, on the last two axes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax` does.
+
+    Notes
+    -----
+    .. math:: J = \operatorname{diag}(y) - y y^T
+
+    Examples
+    --------
+    >>> from csoftmax import softmax_jacobian
+    >>> softmax_jacobian([0.25, 0.75])
+    array([[ 0.1875, -0.1875],
+           [-0.1875,  0.1875]])
+    """
+    a = arguments.real(y, "y")
+    result = arguments.result_dtype(a)
+    p = np.moveaxis(a, arguments.one_axis(axis, a.ndim), -1)
+    p = p.astype(arguments.computing_dtype(result), copy=False)
+    with np.errstate(all="ignore"):
+        jacobian = np.multiply(p[..., :, None], -p[..., None, :], order="C")
+        diagonal = np.einsum("...ii->...i", jacobian)
+        diagonal += p
+    return jacobian.astype(result, copy=False)
+
+
+# -------------------------------------------------------------------------- rows along any axes
+
+
+def _overrides(x: Any) -> bool:
+    return not isinstance(x, np.ndarray) and getattr(x, "__array_ufunc__", None) is not None
+
+
+def as_rows(a: Array, axes: tuple[int, ...]) -> Array:
+    """`a` with `axes` as its last one: a view, unless several axes cannot be joined in place."""
+    if len(axes) == 1:
+        return np.moveaxis(a, axes[0], -1)
+    lead = [n for i, n in enumerate(a.shape) if i not in axes]
+    classes = math.prod(a.shape[i] for i in axes)
+    moved = np.moveaxis(a, axes, range(a.ndim - len(axes), a.ndim))
+    return moved.reshape(*lead, classes)
+
+
+def along(
+    kernel: Any,
+    operands: tuple[Array, ...],
+    axes: tuple[int, ...],
+    out: Array | None,
+    dtype: DType,
+) -> Any:
+    """kernel(*operands) -> `out`, all of one shape, with the classes along `axes`."""
+    if out is None:
+        out = np.empty_like(operands[0], dtype=dtype, subok=False)
+        along(kernel, operands, axes, out, dtype)
+        return out if out.ndim else out[()]
+    if len(axes) == 1:
+        kernel(*operands, out=out, axis=axes[0])
+        return out
+    rows = [as_rows(operand, axes) for operand in operands]
+    out_rows = as_rows(out, axes)
+    if np.may_share_memory(out_rows, out) or out.size == 0:
+        kernel(*rows, out=out_rows)
+    else:
+        order = [i for i in range(out.ndim) if i not in axes] + list(axes)
+        moved = kernel(*rows).reshape([out.shape[i] for i in order])
+        out[...] = moved.transpose(np.argsort(order))
+    return out
+
+
+def _normalize(
+    kernel: Any,
+    kernel_where: Any,
+    x: ArrayLike,
+    axis: Axis,
+    where: ArrayLike | None,
+    out: Array | None,
+    dtype: DTypeLike | None,
+) -> Any:
+    a = arguments.real(x, "x", dtype)
+    axes = arguments.axes(axis, a.ndim)
+    mask = arguments.mask(where, a.shape)
+    result = arguments.result_dtype(a)
+    arguments.out_array(out, a.shape, result)
+    if mask is None:
+        return along(kernel, (a,), axes, out, result)
+    return along(kernel_where, (a, mask), axes, out, result)
+
+
+def _product(
+    kernel: Any, y: ArrayLike, name: str, grad: ArrayLike, axis: Axis, out: Array | None
+) -> Any:
+    if _overrides(y) or _overrides(grad):
+        return kernel(y, grad, axis=axis)
+    p, g = arguments.real_pair(y, name, grad, "grad")
+    axes = arguments.axes(axis, p.ndim)
+    arguments.out_array(out, p.shape, p.dtype)
+    return along(kernel, (p, g), axes, out, p.dtype)

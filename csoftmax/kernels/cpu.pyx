@@ -1,0 +1,31 @@
+# cpu.pyx - which instruction sets this processor and operating system run; compiled for neither.
+cdef extern from *:
+    """
+    #if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
+    #include <cpuid.h>
+
+    /* 2: x86-64-v2, 3: x86-64-v3, as the x86-64 ABI defines them; 1 below, and 0 elsewhere. */
+    static int x86_64_level(void) {
+        unsigned a, b, c, d, b7, c7, d7, low, high;
+        const unsigned v2 = bit_SSE3 | bit_SSSE3 | bit_SSE4_1 | bit_SSE4_2 | bit_POPCNT;
+        const unsigned v3 = bit_AVX | bit_FMA | bit_F16C | bit_MOVBE | bit_OSXSAVE;
+        const unsigned v3_7 = bit_AVX2 | bit_BMI | bit_BMI2;
+        if (!__get_cpuid(1, &a, &b, &c, &d) || (c & v2) != v2) return 1;
+        if ((c & v3) != v3 || !__get_cpuid_count(7, 0, &a, &b7, &c7, &d7)) return 2;
+        if ((b7 & v3_7) != v3_7) return 2;
+        if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || !(c & (1u << 5))) return 2; /* LZCNT */
+        /* XGETBV: does the operating system save the YMM registers? */
+        __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+        return (low & 6) == 6 ? 3 : 2;
+    }
+    #else
+    static int x86_64_level(void) { return 0; }
+    #endif
+    """
+    int x86_64_level()
+
+
+def runs(str name):
+    """Whether this machine runs the kernels of that name."""
+    level = x86_64_level()
+    return {"baseline": level != 1, "avx2": level >= 3}[name]

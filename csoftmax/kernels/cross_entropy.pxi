@@ -1,0 +1,151 @@
+# cross_entropy.pxi - loss and gradient of one group, from the sums that the sweeps have found.
+#
+# With the class weights c, smoothing s and n classes, and either a label y or probabilities t:
+#     w_j = c_j ((1 - s) t_j + s / n)         weights of the classes (t = 0 for a label)
+#     a   = c_y (1 - s)                       and of the label, if there is one
+#     loss = scale * (sum_j w_j (lse - x_j) + a (lse - x_y))
+#     d loss / d x_j = scale * (p_j (sum(w) + a) - w_j - a [j = y])
+# with lse - x_j = (max - x_j) + log(1 + rest). At the maximum, where p_j may be nearly 1, and at the
+# label the gradient is computed from the missing probability 1 - p_j = rest / (1 + rest) instead:
+#     scale * ((sum(w) - w_j) - (sum(w) + a) * missing)
+
+
+cdef inline bint has_weights(const Problem& p) noexcept nogil:
+    return p.label == NULL or p.smoothing != 0
+
+
+cdef inline void load_target_weights(real* y, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
+                                     Py_ssize_t j0, Py_ssize_t j1) noexcept nogil:
+    # y (j1 - j0, width) <- w_j
+    cdef Py_ssize_t i
+    cdef Py_ssize_t W = lanes_of(y)
+    if p.label == NULL:
+        load_tile(y, p.y, lane, lanes, j0, j1, p.width, <real> 0)
+    else:
+        for i in range((j1 - j0) * p.width if p.width > 1 else (j1 - j0 + W - 1) // W * W):
+            y[i] = 0
+    weigh_targets(y, p.class_weight, j0, j1, p.width,
+                  <real> (1 - p.smoothing), <real> (p.smoothing / p.n))
+
+
+cdef inline void add_weights(const real* x, const real* y, Py_ssize_t steps, Py_ssize_t stride,
+                             Py_ssize_t mask, Py_ssize_t j, Row[real]* row) noexcept nogil:
+    # weight += w_j; spread += w_j (max - x_j)
+    cdef Vec[real] w
+    cdef Py_ssize_t i, k
+    for i in range(steps):
+        k = (i + j) & mask
+        w = load(y + i * stride)
+        row.weight.partial[k] = row.weight.partial[k] + w
+        row.spread.partial[k] = row.spread.partial[k] + weighted_gap(w, load(x + i * stride),
+                                                                     row.anchor)
+
+
+cdef inline void write_cross_entropy_gradient(real* x, const real* w, bint weighted,
+                                              Py_ssize_t steps, Py_ssize_t stride, bint kept,
+                                              const Row[real]* row) noexcept nogil:
+    # p_j sum(w) - w_j, scaled; the entry at the label is set right afterwards
+    cdef Anchor[real] anchor = row.anchor
+    cdef Vec[real] e, usual, at_peak, w_j
+    cdef Vec[real] factor = row.factor, scale = row.offset, total = row.total, lack = row.lack
+    cdef Py_ssize_t i
+    for i in range(steps):
+        e = load(x + i * stride)
+        if not kept:
+            e = term(e, anchor)
+        usual = e * factor
+        if weighted:
+            w_j = load(w + i * stride)
+            usual = usual - w_j * scale
+            at_peak = (total - w_j) * scale - lack
+            usual = at_or_below_peak(e, at_peak, usual, anchor)
+        store(x + i * stride, usual)
+
+
+cdef inline void cross_entropy_group(real* x, real* y, const Problem& p, Py_ssize_t lane,
+                                     Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
+    cdef Py_ssize_t W = lanes_of(x)
+    cdef Py_ssize_t vectors = 1 if p.width == 1 else p.width // W
+    cdef real at_label[MAX_VECTORS * 64]        # the gradient there, of each lane
+    cdef real loss, a, c, scale, x_y, log_sum, weight, inv, missing, lack, w_y
+    cdef int64_t label
+    cdef bint ignored
+    cdef Vec[real] inverses, rests, logs, weights, spreads
+    cdef Py_ssize_t v, i, k
+    for v in range(vectors):
+        inverses = inverse(rows[v])
+        rests = rest(rows[v])
+        logs = vec_log1p(rests) + rows[v].anchor.finite
+        weights = value(rows[v].weight)
+        spreads = value(rows[v].spread)
+        for i in range(min(W, lanes - v * W)):
+            k = v * W + i                       # the row's number in the group
+            scale = read_wide(x, p.scale + (lane + k) * p.scale_stride)
+            log_sum = lane_value(logs, i)
+            weight = lane_value(weights, i)
+            inv = lane_value(inverses, i)
+            lack = lane_value(rests, i) / (1 + lane_value(rests, i))    # 1 - p at the maximum
+            loss = weight * log_sum + lane_value(spreads, i) if p.n else 0
+            ignored = False
+            if p.label != NULL:
+                label = (<const int64_t*> (p.label + (lane + k) * p.label_stride))[0]
+                ignored = label == p.ignore_index
+                if not ignored:
+                    c = read_like(x, p.class_weight.data + label * p.class_weight.class_stride, False)
+                    a = <real> (1 - p.smoothing) * c
+                    x_y = read_like(x, p.x.data + (lane + k) * p.x.lane_stride
+                                    + label * p.x.class_stride, p.x.half)
+                    if a != 0:
+                        loss = loss + a * ((lane_value(rows[v].max, i) - x_y) + log_sum)
+                    missing = lack
+                    if x_y < lane_value(rows[v].max, i):
+                        missing = 1 - lane_value(term(broadcast(x_y), rows[v].anchor), i) * inv
+                    w_y = c * <real> (p.smoothing / p.n)
+                    at_label[k] = ((weight - w_y) - missing * (weight + a)) * scale
+                    at_label[k] += lane_value(rows[v].anchor.finite, i)
+                    weight = weight + a
+            if ignored:
+                loss = 0
+                scale = 0
+            set_lane(rows[v].factor, i, inv * weight * scale)
+            set_lane(rows[v].offset, i, scale)
+            set_lane(rows[v].total, i, weight)
+            set_lane(rows[v].lack, i, lack * weight * scale)
+            write(p.loss.data + (lane + k) * p.loss.lane_stride, loss * scale, p.loss.half)
+        if p.width == 1:
+            rows[v].factor = broadcast(lane_value(rows[v].factor, 0))
+            rows[v].offset = broadcast(lane_value(rows[v].offset, 0))
+            rows[v].total = broadcast(lane_value(rows[v].total, 0))
+            rows[v].lack = broadcast(lane_value(rows[v].lack, 0))
+    if p.out.data == NULL:
+        return
+    sweep_group(x, y, CROSS_ENTROPY, WRITE, p, lane, lanes, rows)
+    if p.label == NULL:
+        return
+    for k in range(lanes):
+        label = (<const int64_t*> (p.label + (lane + k) * p.label_stride))[0]
+        if label != p.ignore_index:
+            write(p.out.data + (lane + k) * p.out.lane_stride + label * p.out.class_stride,
+                  at_label[k], p.out.half)
+        else:                                   # 0 * NaN is no zero
+            for i in range(p.n):
+                write(p.out.data + (lane + k) * p.out.lane_stride + i * p.out.class_stride,
+                      <real> 0, p.out.half)
+
+
+cdef inline void add_cce(const real* y, const real* yhat, Py_ssize_t steps, Py_ssize_t stride,
+                         Py_ssize_t mask, Py_ssize_t j, Row[real]* row) noexcept nogil:
+    # sum += y_j * log(yhat_j), with 0 * log(0) = 0
+    cdef Py_ssize_t i, k
+    for i in range(steps):
+        k = (i + j) & mask
+        row.sum.partial[k] = row.sum.partial[k] + x_log_y(load(y + i * stride),
+                                                          load(yhat + i * stride))
+
+
+cdef inline void write_cce_gradient(real* y, const real* yhat, Py_ssize_t steps,
+                                    Py_ssize_t stride) noexcept nogil:
+    # -y_j / yhat_j, with 0 / 0 = 0
+    cdef Py_ssize_t i
+    for i in range(steps):
+        store(y + i * stride, minus_ratio(load(y + i * stride), load(yhat + i * stride)))

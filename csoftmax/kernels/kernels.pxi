@@ -1,0 +1,12 @@
+# kernels.pxi - all kernels, compiled once for each instruction set.
+from csoftmax.kernels.simd cimport *
+
+ctypedef fused real:
+    float
+    double
+    long double
+
+include "softmax.pxi"
+include "cross_entropy.pxi"
+include "sweeps.pxi"
+include "ufuncs.pxi"

@@ -1,0 +1,88 @@
+# What the Cython kernels use of simd.hpp, vecmath.hpp, summation.hpp, row.hpp and tile.hpp.
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int64_t
+
+
+cdef extern from "simd.hpp" namespace "csoftmax" nogil:
+    cdef cppclass Vec[T]:
+        Vec operator+(Vec)
+        Vec operator-(Vec)
+        Vec operator*(Vec)
+        Vec operator/(Vec)
+    int lanes_of[T](const T*)
+    Vec[T] load[T](const T*)
+    void store[T](T*, Vec[T])
+    Vec[T] broadcast[T](T)
+    T lane_value "csoftmax::lane"[T](const Vec[T]&, int)
+    void set_lane[T](Vec[T]&, int, T)
+    Vec[T] fma[T](Vec[T], Vec[T], Vec[T])
+    Vec[T] vec_max "csoftmax::max"[T](Vec[T], Vec[T])
+
+cdef extern from "vecmath.hpp" namespace "csoftmax" nogil:
+    cdef cppclass Anchor[T]:
+        Vec[T] finite
+    Vec[T] term[T](Vec[T], const Anchor[T]&)
+    Vec[T] vec_exp "csoftmax::exp"[T](Vec[T])
+    Vec[T] vec_log1p "csoftmax::log1p"[T](Vec[T])
+
+cdef extern from "summation.hpp" namespace "csoftmax" nogil:
+    const Py_ssize_t CHUNK
+    int block_of[T](const T*)
+    cdef cppclass LaneSum[T]:
+        Vec[T]* partial
+    Vec[T] value[T](const LaneSum[T]&)
+
+cdef extern from "row.hpp" namespace "csoftmax" nogil:
+    cdef cppclass Row[T]:
+        Vec[T] max
+        Anchor[T] anchor
+        Vec[T] ties
+        LaneSum[T] sum, weight, spread
+        Vec[T] factor, offset, total, lack
+    cdef cppclass ChunkOfRow[T]:
+        pass
+    void start[T](Row[T]&, bint fold)
+    ChunkOfRow[T] take_chunk[T](const Row[T]&)
+    void add_chunk[T](Row[T]&, const ChunkOfRow[T]&)
+    void end_block[T](Row[T]&, bint fold, bint weighted)
+    void end_chunk[T](Row[T]&, bint weighted)
+    void set_anchor[T](Row[T]&, bint fold)
+    void finish[T](Row[T]&, bint fold)
+    Vec[T] below[T](Vec[T] e, Vec[T] x, const Anchor[T]&)
+    Vec[T] tie[T](Vec[T] x, const Anchor[T]&)
+    Vec[T] at_or_below_peak[T](Vec[T] e, Vec[T] at, Vec[T] below, const Anchor[T]&)
+    Vec[T] weighted_gap[T](Vec[T] w, Vec[T] x, const Anchor[T]&)
+    Vec[T] x_log_y[T](Vec[T], Vec[T])
+    Vec[T] minus_ratio[T](Vec[T], Vec[T])
+    Vec[T] inverse[T](const Row[T]&)
+    Vec[T] rest[T](const Row[T]&)
+
+cdef extern from "tile.hpp" namespace "csoftmax" nogil:
+    cdef cppclass View:
+        char* data
+        ptrdiff_t lane_stride, class_stride
+        bint half
+        const char* mask
+        ptrdiff_t mask_lane_stride, mask_class_stride
+    bint lanes_adjacent(const View&)
+    cdef cppclass Problem:
+        View x, y, out, class_weight, loss
+        ptrdiff_t lanes, n
+        const char* label
+        const char* scale
+        ptrdiff_t label_stride, scale_stride
+        double smoothing
+        int64_t ignore_index
+        ptrdiff_t width, tile_classes
+        int row_threads
+    cdef cppclass Scratch[T]:
+        T tiles[2][4096]
+    void load_tile[T](T* tile, const View&, ptrdiff_t lane, ptrdiff_t lanes,
+                      ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t width, T fill)
+    void store_tile[T](const T* tile, const View&, ptrdiff_t lane, ptrdiff_t lanes,
+                       ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t width, T fill)
+    void weigh_targets[T](T* tile, const View& class_weight, ptrdiff_t j0, ptrdiff_t j1,
+                          ptrdiff_t width, T scale, T offset)
+    T read_like[T](const T*, const char*, bint half)  # T is that of the first
+    T read_wide[T](const T*, const char*)
+    void write[T](char*, T, bint half)

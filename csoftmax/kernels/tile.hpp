@@ -1,0 +1,213 @@
+// tile.hpp - between the caller's memory and the dense tile that the kernels compute on.
+//
+// A View is a matrix of rows ("lanes") x classes with any strides, float16 or the computing type T,
+// with or without a mask. A tile holds one chunk of it in one of two forms:
+//   row form (width 1):  one row, tile[j], padded with `fill` to whole registers;
+//   column form:         `width` rows side by side, tile[j * width + lane], lanes beyond padded.
+// Strides, masks, float16, transposition and ragged ends are settled here and nowhere else.
+#pragma once
+
+#include <cstdlib>
+
+#include "simd.hpp"
+
+namespace csoftmax {
+
+struct View {
+    char* data;
+    std::ptrdiff_t lane_stride, class_stride;  // bytes
+    bool half;                                 // float16 in memory
+    const char* mask;                          // nullptr: all count
+    std::ptrdiff_t mask_lane_stride, mask_class_stride;
+};
+
+// Whether neighbours in memory belong to different rows.
+inline bool lanes_adjacent(const View& view) {
+    return std::abs(view.lane_stride) < std::abs(view.class_stride);
+}
+
+// float16 ----------------------------------------------------------------------------------------
+
+inline float half_to_float(std::uint16_t h) {
+    std::uint32_t magnitude = std::uint32_t(h & 0x7fff) << 13;
+    float f;
+    std::memcpy(&f, &magnitude, sizeof f);
+    f *= 0x1p+112f;  // moves the exponent's bias from 15 to 127, subnormals included
+    std::uint32_t b;
+    std::memcpy(&b, &f, sizeof b);
+    if ((h & 0x7c00) == 0x7c00) b = magnitude | 0x7f800000;  // inf and NaN
+    b |= std::uint32_t(h & 0x8000) << 16;
+    std::memcpy(&f, &b, sizeof f);
+    return f;
+}
+
+inline std::uint16_t float_to_half(float f) {  // to nearest, ties to even
+    std::uint32_t b;
+    std::memcpy(&b, &f, sizeof b);
+    std::uint16_t sign = std::uint16_t((b >> 16) & 0x8000);
+    b &= 0x7fffffff;
+    if (b > 0x7f800000) return sign | 0x7e00;   // NaN
+    if (b >= 0x477ff000) return sign | 0x7c00;  // rounds to 65536 or more: inf
+    if (b < 0x38800000) {                       // subnormal: 0.5 has their unit as its last bit
+        float magnitude;
+        std::memcpy(&magnitude, &b, sizeof b);
+        magnitude += 0.5f;
+        std::memcpy(&b, &magnitude, sizeof b);
+        return sign | std::uint16_t(b - 0x3f000000);
+    }
+    b += 0xfff + ((b >> 13) & 1);
+    return sign | std::uint16_t((b - (112u << 23)) >> 13);
+}
+
+template <class T> CSOFTMAX_INLINE T read(const char* p, bool half) {
+    if (half) {
+        std::uint16_t h;
+        std::memcpy(&h, p, sizeof h);
+        return T(half_to_float(h));
+    }
+    T x;
+    std::memcpy(&x, p, sizeof x);
+    return x;
+}
+
+template <class T> CSOFTMAX_INLINE T read_like(const T*, const char* p, bool half) {
+    return read<T>(p, half);
+}
+
+// A number that is kept in double, or in long double where that is what we compute in.
+template <class T> CSOFTMAX_INLINE T read_wide(const T*, const char* p) {
+    return T(read<double>(p, false));
+}
+template <> CSOFTMAX_INLINE long double read_wide(const long double*, const char* p) {
+    return read<long double>(p, false);
+}
+
+template <class T> CSOFTMAX_INLINE void write(char* p, T x, bool half) {
+    if (half) {
+        std::uint16_t h = float_to_half(float(x));
+        std::memcpy(p, &h, sizeof h);
+    } else {
+        std::memcpy(p, &x, sizeof x);
+    }
+}
+
+// Tiles -------------------------------------------------------------------------------------------
+
+constexpr std::ptrdiff_t round_up(std::ptrdiff_t n, std::ptrdiff_t unit) {
+    return (n + unit - 1) / unit * unit;
+}
+
+// Calls visit(pointer into the view, pointer into its mask, index into the tile) for `lanes` rows
+// from `lane` on and the classes j0 <= j < j1, walking memory in its own order.
+template <class Visit>
+CSOFTMAX_INLINE void walk(const View& view, std::ptrdiff_t lane, std::ptrdiff_t lanes,
+                          std::ptrdiff_t j0, std::ptrdiff_t j1, std::ptrdiff_t width,
+                          Visit visit) {
+    char* data = view.data + lane * view.lane_stride + j0 * view.class_stride;
+    const char* mask = view.mask;
+    if (mask) mask += lane * view.mask_lane_stride + j0 * view.mask_class_stride;
+    auto one = [&](std::ptrdiff_t i, std::ptrdiff_t j) {
+        visit(data + i * view.lane_stride + j * view.class_stride,
+              mask + i * view.mask_lane_stride + j * view.mask_class_stride, j * width + i);
+    };
+    const std::ptrdiff_t n = j1 - j0;
+    if (lanes_adjacent(view))
+        for (std::ptrdiff_t j = 0; j < n; ++j)
+            for (std::ptrdiff_t i = 0; i < lanes; ++i) one(i, j);
+    else
+        for (std::ptrdiff_t i = 0; i < lanes; ++i)
+            for (std::ptrdiff_t j = 0; j < n; ++j) one(i, j);
+}
+
+template <class T>
+inline void load_tile(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdiff_t lanes,
+                      std::ptrdiff_t j0, std::ptrdiff_t j1, std::ptrdiff_t width, T fill) {
+    const std::ptrdiff_t n = j1 - j0;
+    const std::ptrdiff_t size = sizeof(T);
+    const char* data = view.data + lane * view.lane_stride + j0 * view.class_stride;
+    if (width == 1)
+        for (std::ptrdiff_t j = n; j < round_up(n, Vec<T>::LANES); ++j) tile[j] = fill;
+    else if (lanes < width)
+        for (std::ptrdiff_t j = 0; j < n; ++j)
+            for (std::ptrdiff_t i = lanes; i < width; ++i) tile[j * width + i] = fill;
+
+    if (view.mask) {
+        walk(view, lane, lanes, j0, j1, width,
+             [&](const char* p, const char* mask, std::ptrdiff_t at) {
+                 tile[at] = *mask ? read<T>(p, view.half) : fill;
+             });
+    } else if (!view.half && width == 1 && view.class_stride == size) {
+        std::memcpy(tile, data, n * size);
+    } else if (!view.half && view.lane_stride == size) {
+        for (std::ptrdiff_t j = 0; j < n; ++j)
+            std::memcpy(tile + j * width, data + j * view.class_stride, lanes * size);
+    } else {
+        walk(view, lane, lanes, j0, j1, width,
+             [&](const char* p, const char*, std::ptrdiff_t at) {
+                 tile[at] = read<T>(p, view.half);
+             });
+    }
+}
+
+// Entries that the mask leaves out become `fill`.
+template <class T>
+inline void store_tile(const T* tile, const View& view, std::ptrdiff_t lane, std::ptrdiff_t lanes,
+                       std::ptrdiff_t j0, std::ptrdiff_t j1, std::ptrdiff_t width, T fill) {
+    const std::ptrdiff_t n = j1 - j0;
+    const std::ptrdiff_t size = sizeof(T);
+    char* data = view.data + lane * view.lane_stride + j0 * view.class_stride;
+    if (view.mask) {
+        walk(view, lane, lanes, j0, j1, width,
+             [&](char* p, const char* mask, std::ptrdiff_t at) {
+                 write<T>(p, *mask ? tile[at] : fill, view.half);
+             });
+    } else if (!view.half && width == 1 && view.class_stride == size) {
+        std::memcpy(data, tile, n * size);
+    } else if (!view.half && view.lane_stride == size) {
+        for (std::ptrdiff_t j = 0; j < n; ++j)
+            std::memcpy(data + j * view.class_stride, tile + j * width, lanes * size);
+    } else {
+        walk(view, lane, lanes, j0, j1, width,
+             [&](char* p, const char*, std::ptrdiff_t at) { write<T>(p, tile[at], view.half); });
+    }
+}
+
+// Turns a tile of target probabilities into the weights of the classes in the loss:
+//   w_j = class_weight_j (scale * t_j + offset)
+template <class T>
+inline void weigh_targets(T* tile, const View& class_weight, std::ptrdiff_t j0, std::ptrdiff_t j1,
+                          std::ptrdiff_t width, T scale, T offset) {
+    for (std::ptrdiff_t j = j0; j < j1; ++j) {
+        const T c = read<T>(class_weight.data + j * class_weight.class_stride, false);
+        for (std::ptrdiff_t i = 0; i < width; ++i) {
+            T& t = tile[(j - j0) * width + i];
+            t = c * (scale * t + offset);
+        }
+    }
+}
+
+// One call of a gufunc's inner loop: its operands, and how they are cut up.
+struct Problem {
+    View x;    // logits, probabilities or log-probabilities
+    View y;    // second (lanes, n) operand: output gradient or target probabilities
+    View out;  // (lanes, n), or (lanes,) with class_stride 0; data is nullptr if not asked for
+    std::ptrdiff_t lanes, n;
+
+    // cross-entropy
+    const char *label, *scale;  // int64 or nullptr; double, or long double
+    std::ptrdiff_t label_stride, scale_stride;
+    View class_weight;          // (n,)
+    View loss;                  // (lanes,)
+    double smoothing;
+    std::int64_t ignore_index;
+
+    std::ptrdiff_t width;         // lanes of a group in column form, 1 in row form
+    std::ptrdiff_t tile_classes;  // classes that a tile holds
+    int row_threads;              // threads for the chunks of one row
+};
+
+template <class T> struct alignas(64) Scratch {
+    T tiles[2][4096];
+};
+
+}  // namespace csoftmax

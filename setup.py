@@ -1,0 +1,83 @@
+"""Builds the kernels: one source, one extension module for each instruction set."""
+
+import platform
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+# Name of the module in csoftmax/kernels and what it is compiled with. A further set is a line here,
+# a one-line .pyx of that name, and its condition in cpu.pyx.
+INSTRUCTION_SETS = {
+    "x86_64": {"baseline": ["-march=x86-64-v2"], "avx2": ["-march=x86-64-v3"]},
+    "other": {"baseline": []},
+}
+# Products are fused where the source says so and nowhere else (simd.hpp); no -ffast-math.
+UNIX_FLAGS = [
+    "-std=c++17", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
+    "-fvisibility=hidden", "-fno-exceptions", "-fno-rtti",
+]  # fmt: skip
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "freethreading_compatible": True,
+}
+
+
+class BuildKernels(build_ext):
+    """Adds the flags of the compiler at hand, OpenMP where it has it."""
+
+    def build_extensions(self):
+        if self.compiler.compiler_type == "msvc":
+            flags, openmp = ["/std:c++17", "/O2", "/fp:precise"], ["/openmp"]
+        else:
+            flags, openmp = UNIX_FLAGS, ["-fopenmp"]
+        if not self.compiles(openmp):
+            print("csoftmax: this compiler has no OpenMP; the kernels will be serial")
+            openmp = []
+        for extension in self.extensions:
+            if self.compiler.compiler_type == "msvc":
+                extension.extra_compile_args = []
+            extension.extra_compile_args += flags + openmp
+            if openmp == ["-fopenmp"]:
+                extension.extra_link_args += openmp
+        super().build_extensions()
+
+    def compiles(self, flags):
+        source = Path(self.build_temp) / "openmp.cpp"
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_text("#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n")
+        try:
+            objects = self.compiler.compile([str(source)], extra_postargs=flags)
+            self.compiler.link_executable(
+                objects, str(source.with_suffix("")), extra_postargs=flags, target_lang="c++"
+            )
+        except Exception:  # whatever this compiler raises: it is a probe
+            return False
+        return True
+
+
+def extension(name, flags, include_numpy=True):
+    return Extension(
+        f"csoftmax.kernels.{name}",
+        [f"csoftmax/kernels/{name}.pyx"],
+        language="c++",
+        include_dirs=["csoftmax/kernels", *([numpy.get_include()] if include_numpy else [])],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+        extra_compile_args=list(flags),
+        depends=[str(path) for path in Path("csoftmax/kernels").glob("*.[hp][px][pdi]")],
+    )
+
+
+machine = "x86_64" if platform.machine().lower() in ("x86_64", "amd64") else "other"
+modules = [extension(name, flags) for name, flags in INSTRUCTION_SETS[machine].items()]
+modules.append(extension("cpu", [], include_numpy=False))
+
+setup(
+    ext_modules=cythonize(modules, compiler_directives=DIRECTIVES),
+    cmdclass={"build_ext": BuildKernels},
+)

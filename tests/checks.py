@@ -1,0 +1,65 @@
+"""What the tests compare with: the truth in a wider dtype, errors in ULP, the twin, same bits."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from implementations import is_twin
+
+import csoftmax.reference as twin
+
+
+def wider(x: Any) -> Any:
+    """x in the next wider dtype."""
+    x = np.asarray(x)
+    if x.dtype == np.float64 and np.finfo(np.longdouble).nmant < 60:
+        pytest.skip("longdouble is no wider than float64 here")
+    return x.astype(
+        {"float16": "float32", "float32": "float64", "float64": "longdouble"}[x.dtype.name]
+    )
+
+
+def truth(function: str, x: Any, **options: Any) -> Any:
+    """``function`` of x by the twin in the next wider dtype; test_truth.py holds it to mpmath."""
+    return getattr(twin, function)(wider(x), **options)
+
+
+def ulps(got: Any, want: Any) -> float:
+    """The largest error of ``got`` in units of its dtype's spacing at the wider ``want``."""
+    got = np.asarray(got)
+    spacing = np.spacing(np.abs(want).astype(got.dtype)).astype(want.dtype)
+    return float(np.max(np.abs(got.astype(want.dtype) - want) / spacing, initial=0))
+
+
+def bound(csm: ModuleType, dtype: Any, spread: float = 0.0, length: int = 1) -> float:
+    """ULPs allowed. The twin also loses to the rounding of x - max and to plain running sums."""
+    limit = 4.0 if np.dtype(dtype) == np.float32 else 5.0
+    return limit + spread + 2 * float(np.sqrt(length)) if is_twin(csm) else limit
+
+
+def assert_same_bits(csm: ModuleType, got: Any, want: Any) -> None:
+    """Compiled results are equal bit for bit; the twin sums in an order that depends on strides."""
+    got, want = np.asarray(got), np.asarray(want)
+    assert got.dtype == want.dtype
+    assert got.shape == want.shape
+    if is_twin(csm):
+        eps = 50 * np.finfo(got.dtype).eps
+        np.testing.assert_allclose(got, want, rtol=eps, atol=eps * np.max(np.abs(want), initial=0))
+    else:
+        np.testing.assert_array_equal(got, want)
+
+
+def assert_like_twin(csm: ModuleType, function: str, *args: Any, **options: Any) -> Any:
+    """Same values (to rounding), dtype, shape and kind (array or scalar) as the twin's."""
+    got = getattr(csm, function)(*args, **options)
+    want = getattr(twin, function)(*args, **options)
+    for g, w in zip(*((v if isinstance(v, tuple) else (v,)) for v in (got, want)), strict=True):
+        assert g.dtype == w.dtype
+        assert g.shape == w.shape
+        assert isinstance(g, np.ndarray) == isinstance(w, np.ndarray)
+        eps = np.finfo(g.dtype).eps if g.dtype.kind == "f" else 0
+        np.testing.assert_allclose(g, w, rtol=60 * eps, atol=8 * eps)
+    return got

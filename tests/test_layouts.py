@@ -1,0 +1,123 @@
+"""Results do not depend on how the input lies in memory: for compiled code, to the bit."""
+
+import numpy as np
+import pytest
+from checks import assert_same_bits
+
+DTYPES = ["float16", "float32", "float64", "longdouble", "int32", "bool"]
+SHAPE = (4, 6, 35)
+
+
+def unaligned(a):
+    """The same values one byte off their natural alignment."""
+    buffer = np.zeros(a.nbytes + 1, np.uint8)
+    view = buffer[1:].view(a.dtype).reshape(a.shape)
+    view[...] = a
+    return view
+
+
+def in_larger(a, steps):
+    """The same values as every |step|-th of a larger array, backwards where a step is negative."""
+    backing = np.zeros([n * abs(s) for n, s in zip(a.shape, steps, strict=True)], a.dtype)
+    view = backing[tuple(slice(None, None, s) for s in steps)]
+    view[...] = a
+    return view
+
+
+def field_of_record(a):
+    records = np.zeros(a.shape, [("flag", "i1"), ("value", a.dtype)])
+    records["value"] = a
+    return records["value"]
+
+
+LAYOUTS = {
+    "fortran": np.asfortranarray,
+    "middle axis last": lambda a: np.ascontiguousarray(a.transpose(0, 2, 1)).transpose(0, 2, 1),
+    "reversed": lambda a: in_larger(a, (-1, -1, -1)),
+    "reversed rows": lambda a: in_larger(a, (1, 1, -1)),
+    "every second": lambda a: in_larger(a, (1, 1, 2)),
+    "every third backwards": lambda a: in_larger(a, (2, -3, -3)),
+    "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder()),
+    "swapped and spaced": lambda a: in_larger(a.astype(a.dtype.newbyteorder()), (1, 2, 2)),
+    "unaligned": unaligned,
+    "field of a record": field_of_record,
+}
+
+
+def values(dtype, seed=0):
+    a = np.random.default_rng(seed).normal(size=SHAPE) * 2
+    return a.astype(dtype)
+
+
+def read_only(a):
+    a = a.view()
+    a.flags.writeable = False
+    return a
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_strides_alignment_and_byte_order(csm, dtype, layout):
+    x, grad = values(dtype), values(dtype, seed=1)
+    laid_x, laid_grad = read_only(LAYOUTS[layout](x)), read_only(LAYOUTS[layout](grad))
+    np.testing.assert_array_equal(laid_x, x)
+    for axis in (-1, 0, 1, (0, 2), None):
+        for function in ("softmax", "log_softmax", "logsumexp"):
+            call = getattr(csm, function)
+            assert_same_bits(csm, call(laid_x, axis), call(x, axis))
+        for function in ("softmax_vjp", "softmax_jvp", "log_softmax_vjp"):
+            call = getattr(csm, function)
+            want = call(x, grad, axis)
+            assert np.all(np.isfinite(want))
+            for a, b in ((laid_x, grad), (x, laid_grad), (laid_x, laid_grad)):
+                assert_same_bits(csm, call(a, b, axis), want)
+    assert_same_bits(csm, csm.softmax_jacobian(laid_x, 1), csm.softmax_jacobian(x, 1))
+    positive, laid_positive = np.abs(x) + 1, LAYOUTS[layout](np.abs(x) + 1)
+    assert_same_bits(csm, csm.cce(laid_positive, laid_positive), csm.cce(positive, positive))
+    assert_same_bits(csm, csm.cce_gradient(laid_x, laid_positive), csm.cce_gradient(x, positive))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
+@pytest.mark.parametrize("where", [(0,), (1,), (2,), (0, 1, 2)])
+def test_zero_strides(csm, dtype, where):
+    x = values(dtype)[tuple(slice(1) if i in where else slice(None) for i in range(3))]
+    repeated = np.broadcast_to(x, SHAPE)
+    assert any(s == 0 for s in repeated.strides)
+    for axis in (-1, 0, None):
+        for function in ("softmax", "log_softmax", "logsumexp"):
+            call = getattr(csm, function)
+            assert_same_bits(csm, call(repeated, axis), call(repeated.copy(), axis))
+        assert_same_bits(
+            csm,
+            csm.softmax_vjp(csm.softmax(repeated, axis), repeated, axis),
+            csm.softmax_vjp(csm.softmax(repeated, axis), repeated.copy(), axis),
+        )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_mask_of_any_layout(csm, layout):
+    x = values("float32")
+    mask = np.random.default_rng(2).random(SHAPE) > 0.4
+    want = csm.softmax(x, where=mask)
+    assert_same_bits(csm, csm.softmax(x, where=LAYOUTS[layout](mask)), want)
+    assert_same_bits(csm, csm.softmax(LAYOUTS[layout](x), where=mask), want)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("length", [*range(1, 71), 128, 511, 512, 513, 1024, 5000, 8193])
+def test_rows_and_columns_have_the_same_bits(csm, dtype, length):
+    x = np.random.default_rng(length).normal(size=(5, length)).astype(dtype)
+    grad = np.random.default_rng(length).normal(size=(5, length)).astype(dtype)
+    columns, column_grad = np.ascontiguousarray(x.T), np.ascontiguousarray(grad.T)
+    p = csm.softmax(x)
+    assert_same_bits(csm, csm.softmax(columns, 0).T, p)
+    assert_same_bits(csm, csm.log_softmax(columns, 0).T, csm.log_softmax(x))
+    assert_same_bits(csm, csm.logsumexp(columns, 0), csm.logsumexp(x))
+    labels = np.arange(5) % length
+    for options in ({}, {"label_smoothing": 0.1}):
+        loss, gradient = csm.cross_entropy_with_grad(columns, labels, axis=0, **options)
+        want = csm.cross_entropy_with_grad(x, labels, **options)
+        assert_same_bits(csm, loss, want[0])
+        assert_same_bits(csm, gradient.T, want[1])
+    product = csm.softmax_vjp(np.ascontiguousarray(p.T), column_grad, 0).T
+    assert_same_bits(csm, product, csm.softmax_vjp(p, grad))
