@@ -20,7 +20,7 @@ BEST_FIRST = ("avx2", "baseline")
 def available() -> tuple[str, ...]:
     """Names of the instruction sets that are built in and that this machine runs, best first."""
     try:
-        from csoftmax.kernels import cpu
+        cpu = importlib.import_module("csoftmax.kernels.cpu")
     except ModuleNotFoundError:
         raise ImportError(
             "csoftmax is not built here: its compiled kernels are missing; "

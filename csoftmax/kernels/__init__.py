@@ -1,5 +1,14 @@
-"""The compiled code. In a source tree without it, that of an installed csoftmax is found."""
+"""The compiled code. A source tree that is not built borrows that of an installed csoftmax."""
 
-from pkgutil import extend_path
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 
-__path__ = extend_path(__path__, __name__)
+__path__ = [
+    *__path__,
+    *(
+        str(folder)
+        for folder in (Path(entry, "csoftmax", "kernels") for entry in sys.path)
+        if any((folder / f"cpu{suffix}").exists() for suffix in EXTENSION_SUFFIXES)
+    ),
+]
