@@ -28,22 +28,24 @@ cdef inline void load_target_weights(real* y, const Problem& p, Py_ssize_t lane,
                   <real> (1 - p.smoothing), <real> (p.smoothing / p.n))
 
 
-cdef inline void add_weights(const real* x, const real* y, Py_ssize_t steps, Py_ssize_t stride,
-                             Py_ssize_t mask, Py_ssize_t j, Row[real]* row) noexcept nogil:
+cdef inline void add_weights(const real* x, Py_ssize_t stride, const real* w,
+                             Py_ssize_t w_stride, Py_ssize_t steps, Py_ssize_t mask,
+                             Row[real]* row) noexcept nogil:
     # weight += w_j; spread += w_j (max - x_j)
-    cdef Vec[real] w
+    cdef Vec[real] w_j
     cdef Py_ssize_t i, k
     for i in range(steps):
-        k = (i + j) & mask
-        w = load(y + i * stride)
-        row.weight.partial[k] = row.weight.partial[k] + w
-        row.spread.partial[k] = row.spread.partial[k] + weighted_gap(w, load(x + i * stride),
+        k = i & mask
+        w_j = load(w + i * w_stride)
+        row.weight.partial[k] = row.weight.partial[k] + w_j
+        row.spread.partial[k] = row.spread.partial[k] + weighted_gap(w_j, load(x + i * stride),
                                                                      row.anchor)
 
 
-cdef inline void write_cross_entropy_gradient(real* x, const real* w, bint weighted,
-                                              Py_ssize_t steps, Py_ssize_t stride, bint kept,
-                                              const Row[real]* row) noexcept nogil:
+cdef inline void write_cross_entropy_gradient(
+        const real* x, Py_ssize_t stride, const real* w, Py_ssize_t w_stride, real* out,
+        Py_ssize_t out_stride, Py_ssize_t steps, bint kept, bint weighted,
+        const Row[real]* row) noexcept nogil:
     # p_j sum(w) - w_j, scaled; the entry at the label is set right afterwards
     cdef Anchor[real] anchor = row.anchor
     cdef Vec[real] e, usual, at_peak, w_j
@@ -55,18 +57,32 @@ cdef inline void write_cross_entropy_gradient(real* x, const real* w, bint weigh
             e = term(e, anchor)
         usual = e * factor
         if weighted:
-            w_j = load(w + i * stride)
+            w_j = load(w + i * w_stride)
             usual = usual - w_j * scale
             at_peak = (total - w_j) * scale - lack
             usual = at_or_below_peak(e, at_peak, usual, anchor)
-        store(x + i * stride, usual)
+        store(out + i * out_stride, usual)
 
 
-cdef inline void cross_entropy_group(real* x, real* y, const Problem& p, Py_ssize_t lane,
-                                     Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
+cdef inline void logits_at_labels(real* x_y, const Problem& p, Py_ssize_t lane,
+                                  Py_ssize_t lanes) noexcept nogil:
+    # x_y (lanes,) <- the logit at each label, before the gradient may take its place
+    cdef int64_t label
+    cdef Py_ssize_t k
+    for k in range(lanes):
+        label = (<const int64_t*> (p.label + (lane + k) * p.label_stride))[0]
+        if label != p.ignore_index:
+            x_y[k] = read_like(x_y, p.x.data + (lane + k) * p.x.lane_stride
+                               + label * p.x.class_stride, p.x.half)
+
+
+cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Problem& p,
+                                     Py_ssize_t lane, Py_ssize_t lanes,
+                                     Row[real]* rows) noexcept nogil:
+    # `at` holds the logits at the labels; x and y are the group's tiles
     cdef Py_ssize_t W = lanes_of(x)
     cdef Py_ssize_t vectors = 1 if p.width == 1 else p.width // W
-    cdef real at_label[MAX_VECTORS * 64]        # the gradient there, of each lane
+    cdef real at_label[MAX_LANES]        # the gradient there, of each lane
     cdef real loss, a, c, scale, x_y, log_sum, weight, inv, missing, lack, w_y
     cdef int64_t label
     cdef bint ignored
@@ -93,8 +109,7 @@ cdef inline void cross_entropy_group(real* x, real* y, const Problem& p, Py_ssiz
                 if not ignored:
                     c = read_like(x, p.class_weight.data + label * p.class_weight.class_stride, False)
                     a = <real> (1 - p.smoothing) * c
-                    x_y = read_like(x, p.x.data + (lane + k) * p.x.lane_stride
-                                    + label * p.x.class_stride, p.x.half)
+                    x_y = at[k]
                     if a != 0:
                         loss = loss + a * ((lane_value(rows[v].max, i) - x_y) + log_sum)
                     missing = lack
@@ -133,19 +148,18 @@ cdef inline void cross_entropy_group(real* x, real* y, const Problem& p, Py_ssiz
                       <real> 0, p.out.half)
 
 
-cdef inline void add_cce(const real* y, const real* yhat, Py_ssize_t steps, Py_ssize_t stride,
-                         Py_ssize_t mask, Py_ssize_t j, Row[real]* row) noexcept nogil:
+cdef inline void add_cce(const real* y, const real* yhat, Py_ssize_t stride, Py_ssize_t steps,
+                         Py_ssize_t mask, Row[real]* row) noexcept nogil:
     # sum += y_j * log(yhat_j), with 0 * log(0) = 0
-    cdef Py_ssize_t i, k
+    cdef Py_ssize_t i
     for i in range(steps):
-        k = (i + j) & mask
-        row.sum.partial[k] = row.sum.partial[k] + x_log_y(load(y + i * stride),
-                                                          load(yhat + i * stride))
+        row.sum.partial[i & mask] = row.sum.partial[i & mask] + x_log_y(load(y + i * stride),
+                                                                        load(yhat + i * stride))
 
 
-cdef inline void write_cce_gradient(real* y, const real* yhat, Py_ssize_t steps,
-                                    Py_ssize_t stride) noexcept nogil:
+cdef inline void write_cce_gradient(const real* y, const real* yhat, Py_ssize_t stride, real* out,
+                                    Py_ssize_t out_stride, Py_ssize_t steps) noexcept nogil:
     # -y_j / yhat_j, with 0 / 0 = 0
     cdef Py_ssize_t i
     for i in range(steps):
-        store(y + i * stride, minus_ratio(load(y + i * stride), load(yhat + i * stride)))
+        store(out + i * out_stride, minus_ratio(load(y + i * stride), load(yhat + i * stride)))

@@ -22,52 +22,57 @@ template <class T> struct Row {
 // The same for one chunk of a long row.
 template <class T> struct ChunkOfRow {
     Vec<T> max, ties;
-    ChunkSum<T> sum, weight, spread;
+    Exact<T> sum, weight, spread;
 };
 
-template <class T> CSOFTMAX_INLINE void start(Row<T>& row, bool fold) {
+template <class T> CSOFTMAX_INLINE void start(Row<T>& row, Order order, bool weighted) {
     row.max = broadcast(-INFINITE<T>);
     row.ties = row.factor = row.offset = row.total = row.lack = broadcast(T(0));
-    clear(row.sum, fold);
-    clear(row.weight, fold);
-    clear(row.spread, fold);
-}
-
-template <class T> CSOFTMAX_INLINE ChunkOfRow<T> take_chunk(const Row<T>& row) {
-    return {row.max, row.ties, take_chunk(row.sum), take_chunk(row.weight),
-            take_chunk(row.spread)};
-}
-template <class T> CSOFTMAX_INLINE void add_chunk(Row<T>& row, const ChunkOfRow<T>& c) {
-    row.max = max(row.max, c.max);
-    row.ties = row.ties + c.ties;
-    add_chunk(row.sum, c.sum);
-    add_chunk(row.weight, c.weight);
-    add_chunk(row.spread, c.spread);
-}
-
-template <class T> CSOFTMAX_INLINE void end_block(Row<T>& row, bool fold, bool weighted) {
-    end_block(row.sum, fold);
+    clear(row.sum, order);
     if (weighted) {
-        end_block(row.weight, fold);
-        end_block(row.spread, fold);
+        clear(row.weight, order);
+        clear(row.spread, order);
     }
 }
-template <class T> CSOFTMAX_INLINE void end_chunk(Row<T>& row, bool weighted) {
-    end_chunk(row.sum);
+
+template <class T> CSOFTMAX_INLINE ChunkOfRow<T> take_chunk(const Row<T>& row, bool weighted) {
+    ChunkOfRow<T> c;
+    c.max = row.max;
+    c.ties = row.ties;
+    c.sum = row.sum.total;
     if (weighted) {
-        end_chunk(row.weight);
-        end_chunk(row.spread);
+        c.weight = row.weight.total;
+        c.spread = row.spread.total;
+    }
+    return c;
+}
+template <class T>
+CSOFTMAX_INLINE void add_chunk(Row<T>& row, const ChunkOfRow<T>& c, bool weighted) {
+    row.max = max(row.max, c.max);
+    row.ties = row.ties + c.ties;
+    row.sum.total = add_exactly(row.sum.total, c.sum);
+    if (weighted) {
+        row.weight.total = add_exactly(row.weight.total, c.weight);
+        row.spread.total = add_exactly(row.spread.total, c.spread);
+    }
+}
+
+template <class T> CSOFTMAX_INLINE void end_chunk(Row<T>& row, Order order, bool weighted) {
+    end_chunk(row.sum, order);
+    if (weighted) {
+        end_chunk(row.weight, order);
+        end_chunk(row.spread, order);
     }
 }
 
 // After the first sweep: the anchor of the terms.
 template <class T> CSOFTMAX_INLINE void set_anchor(Row<T>& row, bool fold) {
-    if (fold) row.max = broadcast(max_lanes(row.max));
+    if (fold) row.max = max_lanes(row.max);
     row.anchor = anchor(row.max);
 }
 // After the second: the ties of all lanes.
 template <class T> CSOFTMAX_INLINE void finish(Row<T>& row, bool fold) {
-    if (fold) row.ties = broadcast(sum_lanes(row.ties));
+    if (fold) row.ties = sum_lanes(row.ties);
 }
 
 // Of the entry x with the term e: what it adds to the sum below the maximum, and to the ties.

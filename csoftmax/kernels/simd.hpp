@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #if defined(__GNUC__) && !defined(CSOFTMAX_SCALAR)
 #define CSOFTMAX_VECTOR_TYPES 1
@@ -132,12 +133,13 @@ CSOFTMAX_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
 // Comparisons give a mask for choose(); every comparison with a NaN is false.
 template <class T> CSOFTMAX_INLINE auto operator<=(Vec<T> a, Vec<T> b) { return a.v <= b.v; }
 template <class T> CSOFTMAX_INLINE auto operator>=(Vec<T> a, Vec<T> b) { return a.v >= b.v; }
+template <class T> CSOFTMAX_INLINE auto operator>(Vec<T> a, Vec<T> b) { return a.v > b.v; }
 template <class Mask, class T> CSOFTMAX_INLINE Vec<T> choose(Mask m, Vec<T> a, Vec<T> b) {
     return {m ? a.v : b.v};
 }
 
 // The larger of a and b; b where either is NaN (one instruction on x86).
-template <class T> CSOFTMAX_INLINE Vec<T> max(Vec<T> a, Vec<T> b) { return choose(a >= b, a, b); }
+template <class T> CSOFTMAX_INLINE Vec<T> max(Vec<T> a, Vec<T> b) { return choose(a > b, a, b); }
 
 template <class T> CSOFTMAX_INLINE typename Vec<T>::Bits bits(Vec<T> a) {
     typename Vec<T>::Bits b;
@@ -154,21 +156,75 @@ template <class T> CSOFTMAX_INLINE Vec<T> abs(Vec<T> a) {
     return max(a, Vec<T>{-a.v});
 }
 
-// Across the lanes, by halves: lane i with lane i + LANES/2, and so on. Sums of columns pair their
-// terms in the same order (summation.hpp), which is why a row has the same bits in every layout.
-template <class T> CSOFTMAX_INLINE T sum_lanes(Vec<T> a) {
-    T s[Vec<T>::LANES];
+// Lane i of the result is lane (i + by) mod LANES of a.
+template <int by, class T> CSOFTMAX_INLINE Vec<T> rotate(Vec<T> a) {
+    T s[2 * Vec<T>::LANES];
     store(s, a);
-    for (int half = Vec<T>::LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; ++i) s[i] = s[i] + s[i + half];
-    return s[0];
+    store(s + Vec<T>::LANES, a);
+    return load(s + by);
 }
-template <class T> CSOFTMAX_INLINE T max_lanes(Vec<T> a) {
-    T s[Vec<T>::LANES];
-    store(s, a);
-    for (int half = Vec<T>::LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; ++i) s[i] = s[i] >= s[i + half] ? s[i] : s[i + half];
-    return s[0];
+#if defined(CSOFTMAX_VECTOR_TYPES) && (defined(__clang__) || __GNUC__ >= 12)
+template <int by, class V, int... i>
+CSOFTMAX_INLINE V rotate_values(V v, std::integer_sequence<int, i...>) {
+    return __builtin_shufflevector(v, v, (i + by)...);
+}
+template <int by> CSOFTMAX_INLINE Vec<float> rotate(Vec<float> a) {
+    return {rotate_values<by>(a.v, std::make_integer_sequence<int, Vec<float>::LANES>{})};
+}
+template <int by> CSOFTMAX_INLINE Vec<double> rotate(Vec<double> a) {
+    return {rotate_values<by>(a.v, std::make_integer_sequence<int, Vec<double>::LANES>{})};
+}
+#endif
+
+// The rows become columns, by exchanging ever smaller blocks: of a and b = rows i and i + by,
+// low(a, b) takes the even blocks of `by` lanes, high(a, b) the odd ones.
+#if defined(CSOFTMAX_VECTOR_TYPES) && (defined(__clang__) || __GNUC__ >= 12)
+constexpr bool CAN_TRANSPOSE = true;
+template <int by, class V, int... i>
+CSOFTMAX_INLINE void exchange_blocks(V& a, V& b, std::integer_sequence<int, i...>) {
+    constexpr int n = sizeof...(i);
+    V low = __builtin_shufflevector(a, b, (i & by ? n + i - by : i)...);
+    V high = __builtin_shufflevector(a, b, (i & by ? n + i : i + by)...);
+    a = low;
+    b = high;
+}
+template <int by, class T> CSOFTMAX_INLINE void transpose_blocks(Vec<T>* rows) {
+    constexpr int n = Vec<T>::LANES;
+    for (int i = 0; i < n; ++i)
+        if (!(i & by))
+            exchange_blocks<by>(rows[i].v, rows[i + by].v, std::make_integer_sequence<int, n>{});
+    if constexpr (by > 1) transpose_blocks<by / 2>(rows);
+}
+template <class T> CSOFTMAX_INLINE void transpose(Vec<T> (&rows)[Vec<T>::LANES]) {
+    if constexpr (Vec<T>::LANES > 1) transpose_blocks<Vec<T>::LANES / 2>(rows);
+}
+#else
+constexpr bool CAN_TRANSPOSE = false;
+template <class T> CSOFTMAX_INLINE void transpose(Vec<T> (&)[Vec<T>::LANES]) {}
+#endif
+
+// combine(lane i, lane i + half) for half = LANES/2, ..., 2, 1: every lane ends with the result.
+// Columns combine their partial sums in the same pairs (summation.hpp).
+template <int half, class State, class Combine>
+CSOFTMAX_INLINE State across_lanes(State a, Combine combine) {
+    if constexpr (half == 0)
+        return a;
+    else
+        return across_lanes<half / 2>(combine(a, a.template rotated<half>()), combine);
+}
+template <class T> struct Single {
+    Vec<T> v;
+    template <int by> CSOFTMAX_INLINE Single rotated() const { return {rotate<by>(v)}; }
+};
+template <class T> CSOFTMAX_INLINE Vec<T> sum_lanes(Vec<T> a) {
+    return across_lanes<Vec<T>::LANES / 2>(Single<T>{a}, [](Single<T> x, Single<T> y) {
+               return Single<T>{x.v + y.v};
+           }).v;
+}
+template <class T> CSOFTMAX_INLINE Vec<T> max_lanes(Vec<T> a) {
+    return across_lanes<Vec<T>::LANES / 2>(Single<T>{a}, [](Single<T> x, Single<T> y) {
+               return Single<T>{max(x.v, y.v)};
+           }).v;
 }
 
 }  // namespace csoftmax

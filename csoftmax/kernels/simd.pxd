@@ -28,8 +28,16 @@ cdef extern from "vecmath.hpp" namespace "csoftmax" nogil:
 cdef extern from "summation.hpp" namespace "csoftmax" nogil:
     const Py_ssize_t CHUNK
     int block_of[T](const T*)
+    cdef cppclass Exact[T]:
+        pass
     cdef cppclass LaneSum[T]:
         Vec[T]* partial
+        Exact[T]* lanes
+    cdef cppclass Order:
+        bint fold, short_row
+    Order order_of[T](const T*, bint fold, ptrdiff_t n)
+    void flush[T](Vec[T]& partial, Exact[T]& total)
+    void end_block[T](LaneSum[T]&, Order)
     Vec[T] value[T](const LaneSum[T]&)
 
 cdef extern from "row.hpp" namespace "csoftmax" nogil:
@@ -41,11 +49,10 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
         Vec[T] factor, offset, total, lack
     cdef cppclass ChunkOfRow[T]:
         pass
-    void start[T](Row[T]&, bint fold)
-    ChunkOfRow[T] take_chunk[T](const Row[T]&)
-    void add_chunk[T](Row[T]&, const ChunkOfRow[T]&)
-    void end_block[T](Row[T]&, bint fold, bint weighted)
-    void end_chunk[T](Row[T]&, bint weighted)
+    void start[T](Row[T]&, Order, bint weighted)
+    ChunkOfRow[T] take_chunk[T](const Row[T]&, bint weighted)
+    void add_chunk[T](Row[T]&, const ChunkOfRow[T]&, bint weighted)
+    void end_chunk[T](Row[T]&, Order, bint weighted)
     void set_anchor[T](Row[T]&, bint fold)
     void finish[T](Row[T]&, bint fold)
     Vec[T] below[T](Vec[T] e, Vec[T] x, const Anchor[T]&)
@@ -65,6 +72,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         const char* mask
         ptrdiff_t mask_lane_stride, mask_class_stride
     bint lanes_adjacent(const View&)
+    bint plain(const View&, ptrdiff_t stride, ptrdiff_t size)
     cdef cppclass Problem:
         View x, y, out, class_weight, loss
         ptrdiff_t lanes, n
@@ -74,6 +82,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         double smoothing
         int64_t ignore_index
         ptrdiff_t width, tile_classes
+        bint direct
         int row_threads
     cdef cppclass Scratch[T]:
         T tiles[2][4096]

@@ -1,89 +1,124 @@
 # softmax.pxi - the inner loops of softmax, log_softmax, logsumexp and their vector-Jacobian products.
 #
-# x, y and the result are tiles; `steps` registers lie `stride` entries apart. In column form each
-# lane is a row of its own, in row form all lanes belong to one row.
+# Operands are registers, `steps` of them `stride` entries apart, in a tile or in the caller's own
+# memory. In column form each lane is a row of its own; in row form, where `mask` is 0, all lanes
+# belong to one row. Term number i of a column goes to partial sum i mod W (summation.hpp).
 
 
-cdef inline void add_terms(real* x, Py_ssize_t steps, Py_ssize_t stride, Py_ssize_t mask,
-                           Py_ssize_t j, bint keep, Row[real]* row) noexcept nogil:
-    # e_j = exp(x_j - max) * peak; sum += e_j below the maximum; keep: x_j <- e_j
+cdef inline void find_maximum(const real* x, Py_ssize_t stride, Py_ssize_t steps,
+                              Row[real]* row) noexcept nogil:
+    # max_j x_j. A NaN may get lost here: its term will not.
+    cdef Vec[real] a = row.max, b = row.max
+    cdef Py_ssize_t i = 0
+    while i + 4 <= steps:
+        a = vec_max(vec_max(load(x + i * stride), load(x + (i + 1) * stride)), a)
+        b = vec_max(vec_max(load(x + (i + 2) * stride), load(x + (i + 3) * stride)), b)
+        i += 4
+    while i < steps:
+        a = vec_max(load(x + i * stride), a)
+        i += 1
+    row.max = vec_max(a, b)
+
+
+cdef inline void add_row_terms(const real* x, real* keep, Py_ssize_t steps, bint blocks,
+                               Row[real]* row) noexcept nogil:
+    # e_j = exp(x_j - max) * peak of one row; keep_j <- e_j unless keep is NULL
+    # sum += e_j below the maximum, whose ties are counted
     cdef Anchor[real] anchor = row.anchor
-    cdef Vec[real] x_j, e, s = row.sum.partial[0], ties = broadcast(<real> 0)
-    cdef Py_ssize_t i
-    if mask == 0:
-        for i in range(steps):
-            x_j = load(x + i * stride)
+    cdef Vec[real] x_j, e, s = row.sum.partial[0], ties = row.ties
+    cdef Exact[real] total = row.sum.lanes[0]
+    cdef Py_ssize_t W = lanes_of(x), i = 0, end
+    while i < steps:
+        end = min(steps, i + 8)
+        while i < end:
+            x_j = load(x + i * W)
             e = term(x_j, anchor)
-            if keep:
-                store(x + i * stride, e)
+            if keep != NULL:
+                store(keep + i * W, e)
             s = s + below(e, x_j, anchor)
             ties = ties + tie(x_j, anchor)
-        row.sum.partial[0] = s
-    else:
-        for i in range(steps):
-            x_j = load(x + i * stride)
-            e = term(x_j, anchor)
-            if keep:
-                store(x + i * stride, e)
-            row.sum.partial[(i + j) & mask] = row.sum.partial[(i + j) & mask] + below(e, x_j, anchor)
-            ties = ties + tie(x_j, anchor)
-    row.ties = row.ties + ties
+            i += 1
+        if blocks and end % 8 == 0:
+            flush(s, total)
+    row.sum.partial[0] = s
+    row.sum.lanes[0] = total
+    row.ties = ties
 
 
-cdef inline void write_softmax(real* x, Py_ssize_t steps, Py_ssize_t stride, bint kept,
-                               const Row[real]* row) noexcept nogil:
-    # e_j / sum(e); the tile holds e_j if it was kept, else x_j
+cdef inline void add_column_terms(const real* x, Py_ssize_t stride, real* keep,
+                                  Py_ssize_t keep_stride, Py_ssize_t steps,
+                                  Row[real]* row) noexcept nogil:
+    # the same for a block of columns
+    cdef Anchor[real] anchor = row.anchor
+    cdef Vec[real] x_j, e, ties = row.ties
+    cdef Py_ssize_t mask = lanes_of(x) - 1, i
+    for i in range(steps):
+        x_j = load(x + i * stride)
+        e = term(x_j, anchor)
+        if keep != NULL:
+            store(keep + i * keep_stride, e)
+        row.sum.partial[i & mask] = row.sum.partial[i & mask] + below(e, x_j, anchor)
+        ties = ties + tie(x_j, anchor)
+    row.ties = ties
+
+
+cdef inline void write_softmax(const real* x, Py_ssize_t stride, real* out, Py_ssize_t out_stride,
+                               Py_ssize_t steps, bint kept, const Row[real]* row) noexcept nogil:
+    # e_j / sum(e); x holds e_j if it was kept, else x_j
     cdef Anchor[real] anchor = row.anchor
     cdef Vec[real] factor = row.factor
     cdef Py_ssize_t i
     if kept:
         for i in range(steps):
-            store(x + i * stride, load(x + i * stride) * factor)
+            store(out + i * out_stride, load(x + i * stride) * factor)
     else:
         for i in range(steps):
-            store(x + i * stride, term(load(x + i * stride), anchor) * factor)
+            store(out + i * out_stride, term(load(x + i * stride), anchor) * factor)
 
 
-cdef inline void write_log_softmax(real* x, Py_ssize_t steps, Py_ssize_t stride,
+cdef inline void write_log_softmax(const real* x, Py_ssize_t stride, real* out,
+                                   Py_ssize_t out_stride, Py_ssize_t steps,
                                    const Row[real]* row) noexcept nogil:
     # (x_j - max) - log(sum(exp(x - max)))
     cdef Vec[real] maximum = row.max, offset = row.offset
     cdef Py_ssize_t i
     for i in range(steps):
-        store(x + i * stride, (load(x + i * stride) - maximum) - offset)
+        store(out + i * out_stride, (load(x + i * stride) - maximum) - offset)
 
 
-cdef inline void add_products(const real* y, const real* grad, Py_ssize_t steps, Py_ssize_t stride,
-                              Py_ssize_t mask, Py_ssize_t j, Row[real]* row) noexcept nogil:
+cdef inline void add_products(const real* y, const real* grad, Py_ssize_t stride,
+                              Py_ssize_t steps, Py_ssize_t mask, Row[real]* row) noexcept nogil:
     # sum += y_j * grad_j
     cdef Py_ssize_t i
     for i in range(steps):
-        row.sum.partial[(i + j) & mask] = fma(load(y + i * stride), load(grad + i * stride),
-                                              row.sum.partial[(i + j) & mask])
+        row.sum.partial[i & mask] = fma(load(y + i * stride), load(grad + i * stride),
+                                        row.sum.partial[i & mask])
 
 
-cdef inline void write_softmax_vjp(real* y, const real* grad, Py_ssize_t steps, Py_ssize_t stride,
+cdef inline void write_softmax_vjp(const real* y, const real* grad, Py_ssize_t stride, real* out,
+                                   Py_ssize_t out_stride, Py_ssize_t steps,
                                    const Row[real]* row) noexcept nogil:
     # y_j * (grad_j - sum(y * grad))
     cdef Vec[real] dot = row.factor
     cdef Py_ssize_t i
     for i in range(steps):
-        store(y + i * stride, load(y + i * stride) * (load(grad + i * stride) - dot))
+        store(out + i * out_stride, load(y + i * stride) * (load(grad + i * stride) - dot))
 
 
-cdef inline void add_entries(const real* grad, Py_ssize_t steps, Py_ssize_t stride,
-                             Py_ssize_t mask, Py_ssize_t j, Row[real]* row) noexcept nogil:
+cdef inline void add_entries(const real* grad, Py_ssize_t stride, Py_ssize_t steps,
+                             Py_ssize_t mask, Row[real]* row) noexcept nogil:
     # sum += grad_j
     cdef Py_ssize_t i
     for i in range(steps):
-        row.sum.partial[(i + j) & mask] = row.sum.partial[(i + j) & mask] + load(grad + i * stride)
+        row.sum.partial[i & mask] = row.sum.partial[i & mask] + load(grad + i * stride)
 
 
-cdef inline void write_log_softmax_vjp(real* log_y, const real* grad, Py_ssize_t steps,
-                                       Py_ssize_t stride, const Row[real]* row) noexcept nogil:
+cdef inline void write_log_softmax_vjp(const real* log_y, const real* grad, Py_ssize_t stride,
+                                       real* out, Py_ssize_t out_stride, Py_ssize_t steps,
+                                       const Row[real]* row) noexcept nogil:
     # grad_j - exp(log_y_j) * sum(grad)
     cdef Vec[real] total = row.factor
     cdef Py_ssize_t i
     for i in range(steps):
-        store(log_y + i * stride,
+        store(out + i * out_stride,
               load(grad + i * stride) - vec_exp(load(log_y + i * stride)) * total)

@@ -1,18 +1,20 @@
 # sweeps.pxi - how a kernel goes over a matrix of rows (lanes x n).
 #
 # A group is one row (row form, "fold") or up to MAX_VECTORS registers of rows side by side (column
-# form); a tile holds a chunk of it, dense. Every kernel is three sweeps over the chunks of a group:
+# form). Every kernel is three sweeps over the classes of a group, chunk by chunk:
 #     MAXIMUM   the largest entry                       x -> row.max
 #     ADD_UP    what is summed along the classes        x, y, row.anchor -> row.sum, ...
 #     WRITE     the result                              x, y, row.factor, row.offset -> out
-# A group that fits one tile is loaded once and stored once. Threads share the groups, or, where
-# there are fewer long rows than threads, the chunks of each row; neither changes a bit of a result.
+# A contiguous row is worked on where it is ("direct"); anything else goes through a dense tile, and
+# a group that fits one tile is loaded once. Threads share the groups or, where there are fewer long
+# rows than threads, the chunks of each row; neither changes a bit of a result.
 from cython.parallel cimport prange
 
 cdef enum:
     MAX_VECTORS = 8
+    MAX_LANES = 512        # of so many registers, whatever the instruction set
     TILE = 4096            # entries of a tile; Scratch in tile.hpp
-    SHORT = 32             # rows up to here are worth transposing into column form
+    SHORT_BYTES = 800      # contiguous rows up to here are worth transposing into column form
     WAVE = 64              # chunks of one row between two additions of their sums
     SERIAL_BELOW = 65536   # entries that do not pay for waking threads
 
@@ -20,9 +22,9 @@ cdef enum Operation:
     SOFTMAX
     LOG_SOFTMAX
     LOGSUMEXP
-    SOFTMAX_VJP
-    LOG_SOFTMAX_VJP
     CROSS_ENTROPY
+    SOFTMAX_VJP            # from here on: two (lanes, n) operands and no maximum
+    LOG_SOFTMAX_VJP
     CCE
     CCE_GRADIENT
 
@@ -32,113 +34,161 @@ cdef enum Sweep:
     WRITE
 
 
-cdef inline void visit(real* x, real* y, Operation operation, Sweep sweep, const Problem& p,
-                       Py_ssize_t lane, Py_ssize_t lanes, Py_ssize_t j0, Py_ssize_t j1,
-                       Row[real]* rows) noexcept nogil:
-    # One sweep over the classes j0 <= j < j1 of one group, in the tiles x and y.
-    cdef bint fold = p.width == 1
-    cdef bint only = p.n <= p.tile_classes      # what an earlier sweep left in the tiles is ours
-    cdef bint pair = takes_pair(operation)
+cdef inline bint takes_pair(Operation operation) noexcept nogil:
+    return operation >= SOFTMAX_VJP
+
+
+cdef inline bint keeps_terms(Operation operation) noexcept nogil:
+    return operation == SOFTMAX or operation == CROSS_ENTROPY
+
+
+cdef inline bint writes_rows(Operation operation) noexcept nogil:
+    return operation != LOGSUMEXP and operation != CCE
+
+
+cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ssize_t stride,
+                        Py_ssize_t y_stride, real* keep, Py_ssize_t keep_stride, Py_ssize_t j0,
+                        Py_ssize_t j1, bint weighted, Order order, Row[real]* row) noexcept nogil:
+    # The classes j0 <= j < j1, of which x, y and keep hold the first; block by block (summation.hpp).
     cdef Py_ssize_t W = lanes_of(x), block = block_of(x)
+    cdef Py_ssize_t mask = 0 if order.fold else W - 1
+    cdef Py_ssize_t unit = W if order.fold else 1          # classes in a register
+    cdef Py_ssize_t j = j0, end, at, steps
+    cdef bint terms = not takes_pair(operation)
+    while j < j1 and operation != CCE_GRADIENT:
+        end = min(j1, (j // block + 1) * block)
+        steps = (end - j + unit - 1) // unit
+        at = (j - j0) // unit
+        if operation == SOFTMAX_VJP:
+            add_products(x + at * stride, y + at * y_stride, stride, steps, mask, row)
+        elif operation == LOG_SOFTMAX_VJP:
+            add_entries(y + at * y_stride, y_stride, steps, mask, row)
+        elif operation == CCE:
+            add_cce(x + at * stride, y + at * y_stride, stride, steps, mask, row)
+        elif weighted:
+            add_weights(x + at * stride, stride, y + at * y_stride, y_stride, steps, mask, row)
+        if terms and not order.fold:
+            add_column_terms(x + at * stride, stride,
+                             <real*> NULL if keep == NULL else keep + at * keep_stride, keep_stride,
+                             steps, row)
+        if end % block == 0 and not order.short_row:
+            if weighted:
+                end_block(row.weight, order)
+                end_block(row.spread, order)
+            if not (terms and order.fold):
+                end_block(row.sum, order)
+        j = end
+        if terms and order.fold and not weighted:
+            break
+    if terms and order.fold:
+        add_row_terms(x, keep, (j1 - j0 + W - 1) // W, not order.short_row, row)
+
+
+cdef inline void write_result(Operation operation, const real* x, const real* y, Py_ssize_t stride,
+                              Py_ssize_t y_stride, real* out, Py_ssize_t out_stride,
+                              Py_ssize_t steps, bint kept, bint weighted,
+                              const Row[real]* row) noexcept nogil:
+    if operation == SOFTMAX:
+        write_softmax(x, stride, out, out_stride, steps, kept, row)
+    elif operation == LOG_SOFTMAX:
+        write_log_softmax(x, stride, out, out_stride, steps, row)
+    elif operation == SOFTMAX_VJP:
+        write_softmax_vjp(x, y, stride, out, out_stride, steps, row)
+    elif operation == LOG_SOFTMAX_VJP:
+        write_log_softmax_vjp(x, y, stride, out, out_stride, steps, row)
+    elif operation == CCE_GRADIENT:
+        write_cce_gradient(x, y, stride, out, out_stride, steps)
+    elif operation == CROSS_ENTROPY:
+        write_cross_entropy_gradient(x, stride, y, y_stride, out, out_stride, steps, kept,
+                                     weighted, row)
+
+
+cdef inline void visit_directly(real* y, Operation operation, Sweep sweep, const Problem& p,
+                                Py_ssize_t lane, Py_ssize_t j0, Py_ssize_t j1,
+                                Row[real]* row) noexcept nogil:
+    # The whole registers of the classes j0 <= j < j1 of one contiguous row, in its own memory.
+    # The terms are kept where the result goes.
+    cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
+    cdef Py_ssize_t W = lanes_of(y)
+    cdef Order order = order_of(y, True, p.n)
+    cdef const real* x = <const real*> (p.x.data + lane * p.x.lane_stride) + j0
+    cdef const real* second = y
+    cdef real* out = NULL
+    if p.out.data != NULL and writes_rows(operation):
+        out = <real*> (p.out.data + lane * p.out.lane_stride) + j0
+    if takes_pair(operation):
+        second = <const real*> (p.y.data + lane * p.y.lane_stride) + j0
+    elif weighted and sweep != MAXIMUM:
+        load_target_weights(y, p, lane, 1, j0, j1)
+    if sweep == MAXIMUM:
+        find_maximum(x, W, (j1 - j0) // W, row)
+    elif sweep == WRITE:
+        if keeps_terms(operation):
+            x = out
+        write_result(operation, x, second, W, W, out, W, (j1 - j0) // W, True, weighted, row)
+    else:
+        if not keeps_terms(operation):
+            out = NULL
+        add_up(operation, x, second, W, W, out, W, j0, j1, weighted, order, row)
+
+
+cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, Sweep sweep,
+                            const Problem& p, Py_ssize_t lane, Py_ssize_t lanes, Py_ssize_t j0,
+                            Py_ssize_t j1, Row[real]* rows) noexcept nogil:
+    # The classes j0 <= j < j1 of one group, by way of the tiles x and y; `loaded`: they hold what
+    # the sweep before left there.
+    cdef bint fold = p.width == 1
+    cdef bint pair = takes_pair(operation)
+    cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
+    cdef Order order = order_of(x, fold, p.n)
+    cdef Py_ssize_t W = lanes_of(x)
     cdef Py_ssize_t vectors = 1 if fold else p.width // W
     cdef Py_ssize_t stride = W * vectors
-    cdef Py_ssize_t v, j, end, at, steps
+    cdef Py_ssize_t steps = (j1 - j0 + W - 1) // W if fold else j1 - j0
+    cdef Py_ssize_t v
     cdef real fill = 0 if pair else -INFINITY
+    cdef bint keep = loaded and keeps_terms(operation)
 
-    if sweep == MAXIMUM or not only or (sweep == ADD_UP and pair):
+    if sweep == MAXIMUM or not loaded or (sweep == ADD_UP and pair):
         load_tile(x, p.x, lane, lanes, j0, j1, p.width, fill)
-    if sweep != MAXIMUM and (not only or sweep == ADD_UP):
+    if sweep != MAXIMUM and (sweep == ADD_UP or not loaded):
         if pair:
             load_tile(y, p.y, lane, lanes, j0, j1, p.width, <real> 0)
-        elif operation == CROSS_ENTROPY and has_weights(p):
+        elif weighted:
             load_target_weights(y, p, lane, lanes, j0, j1)
 
     if sweep == MAXIMUM:
         for v in range(vectors):
-            find_maximum(x + v * W, tile_steps(j1 - j0, W, fold), stride, rows + v)
-        return
-    if sweep == WRITE:
+            find_maximum(x + v * W, stride, steps, rows + v)
+    elif sweep == WRITE:
         for v in range(vectors):
-            write_result(x + v * W, y + v * W, operation, p, tile_steps(j1 - j0, W, fold), stride,
-                         only, rows + v)
+            write_result(operation, x + v * W, y + v * W, stride, stride, x + v * W, stride, steps,
+                         keep, weighted, rows + v)
         store_tile(x, p.out, lane, lanes, j0, j1, p.width,
                    <real> -INFINITY if operation == LOG_SOFTMAX else <real> 0)
-        return
-    j = j0
-    while j < j1:                               # block by block, see summation.hpp
-        end = min(j1, (j // block + 1) * block)
-        at = (j - j0) * p.width
-        steps = tile_steps(end - j, W, fold)
+    else:
         for v in range(vectors):
-            add_up(x + at + v * W, y + at + v * W, operation, p, steps, stride, only, j, rows + v)
-            if end % block == 0 or end == p.n:
-                end_block(rows[v], fold, operation == CROSS_ENTROPY and has_weights(p))
-            if end % CHUNK == 0 or end == p.n:
-                end_chunk(rows[v], operation == CROSS_ENTROPY and has_weights(p))
-        j = end
+            add_up(operation, x + v * W, y + v * W, stride, stride,
+                   x + v * W if keep else <real*> NULL, stride, j0, j1, weighted, order, rows + v)
 
 
-cdef inline bint takes_pair(Operation operation) noexcept nogil:
-    # Two (lanes, n) operands and nothing to do with a maximum.
-    return operation != CROSS_ENTROPY and operation >= SOFTMAX_VJP
-
-
-cdef inline Py_ssize_t tile_steps(Py_ssize_t classes, Py_ssize_t W, bint fold) noexcept nogil:
-    # Registers, one below the other, that hold so many classes.
-    return (classes + W - 1) // W if fold else classes
-
-
-cdef inline void find_maximum(const real* x, Py_ssize_t steps, Py_ssize_t stride,
-                              Row[real]* row) noexcept nogil:
-    # Four running maxima: one alone would wait for itself. A NaN may get lost here: its term won't.
-    cdef Vec[real] a = row.max, b = row.max, c = row.max, d = row.max
-    cdef Py_ssize_t i = 0
-    while i + 4 <= steps:
-        a = vec_max(a, load(x + i * stride))
-        b = vec_max(b, load(x + (i + 1) * stride))
-        c = vec_max(c, load(x + (i + 2) * stride))
-        d = vec_max(d, load(x + (i + 3) * stride))
-        i += 4
-    while i < steps:
-        a = vec_max(a, load(x + i * stride))
-        i += 1
-    row.max = vec_max(vec_max(a, b), vec_max(c, d))
-
-
-cdef inline void add_up(real* x, const real* y, Operation operation, const Problem& p,
-                        Py_ssize_t steps, Py_ssize_t stride, bint keep, Py_ssize_t j,
-                        Row[real]* row) noexcept nogil:
-    # Term number i of a column goes to partial sum i mod W; a row has its partial sums in lanes.
-    cdef Py_ssize_t mask = 0 if p.width == 1 else lanes_of(x) - 1
-    if operation == SOFTMAX_VJP:
-        add_products(x, y, steps, stride, mask, j, row)
-    elif operation == LOG_SOFTMAX_VJP:
-        add_entries(y, steps, stride, mask, j, row)
-    elif operation == CCE:
-        add_cce(x, y, steps, stride, mask, j, row)
-    elif operation != CCE_GRADIENT:
-        if operation == CROSS_ENTROPY and has_weights(p):
-            add_weights(x, y, steps, stride, mask, j, row)
-        add_terms(x, steps, stride, mask, j,
-                  keep and (operation == SOFTMAX or operation == CROSS_ENTROPY), row)
-
-
-cdef inline void write_result(real* x, const real* y, Operation operation, const Problem& p,
-                              Py_ssize_t steps, Py_ssize_t stride, bint kept,
-                              const Row[real]* row) noexcept nogil:
-    # The result takes the place of x in its tile.
-    if operation == SOFTMAX:
-        write_softmax(x, steps, stride, kept, row)
-    elif operation == LOG_SOFTMAX:
-        write_log_softmax(x, steps, stride, row)
-    elif operation == SOFTMAX_VJP:
-        write_softmax_vjp(x, y, steps, stride, row)
-    elif operation == LOG_SOFTMAX_VJP:
-        write_log_softmax_vjp(x, y, steps, stride, row)
-    elif operation == CCE_GRADIENT:
-        write_cce_gradient(x, y, steps, stride)
-    elif operation == CROSS_ENTROPY:
-        write_cross_entropy_gradient(x, y, has_weights(p), steps, stride, kept, row)
+cdef inline void visit(real* x, real* y, Operation operation, Sweep sweep, const Problem& p,
+                       Py_ssize_t lane, Py_ssize_t lanes, Py_ssize_t j0, Py_ssize_t j1,
+                       Row[real]* rows) noexcept nogil:
+    # One sweep over the classes j0 <= j < j1 of one group.
+    cdef bint fold = p.width == 1
+    cdef Py_ssize_t W = lanes_of(x), j = j0, v
+    if p.direct:
+        j = j0 + (j1 - j0) // W * W
+        if j > j0:
+            visit_directly(y, operation, sweep, p, lane, j0, j, rows)
+    if j < j1:
+        visit_tile(x, y, not p.direct and p.n <= p.tile_classes, operation, sweep, p, lane, lanes,
+                   j, j1, rows)
+    if sweep == ADD_UP and (j1 % CHUNK == 0 or j1 == p.n):
+        for v in range(1 if fold else p.width // W):
+            end_chunk(rows[v], order_of(x, fold, p.n),
+                      operation == CROSS_ENTROPY and has_weights(p))
 
 
 cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem& p,
@@ -146,42 +196,45 @@ cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem
                       ChunkOfRow[real]* chunk) noexcept nogil:
     # One chunk of a long row, in tiles of its own; what it finds goes to `chunk`.
     cdef Scratch[real] scratch
-    cdef Row[real] row
-    if sweep == WRITE:
-        row = whole[0]
-    else:
-        start(row, True)
-        row.anchor = whole.anchor
-        row.max = whole.max
-    visit(&scratch.tiles[0][0], &scratch.tiles[1][0], operation, sweep, p, lane, 1,
-          j0, min(j0 + CHUNK, p.n), &row)
+    cdef Row[real] part
+    cdef Row[real]* row = whole
+    cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
     if sweep != WRITE:
-        chunk[0] = take_chunk(row)
+        row = &part
+        start(part, order_of(tag, True, p.n), weighted)
+        part.anchor = whole.anchor
+        part.max = whole.max
+    visit(&scratch.tiles[0][0], &scratch.tiles[1][0], operation, sweep, p, lane, 1,
+          j0, min(j0 + CHUNK, p.n), row)
+    if sweep != WRITE:
+        chunk[0] = take_chunk(part, weighted)
 
 
 cdef inline void sweep_group(real* x, real* y, Operation operation, Sweep sweep, const Problem& p,
                              Py_ssize_t lane, Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
+    cdef Py_ssize_t j = 0
+    if p.row_threads > 1:
+        sweep_long_row(x, operation, sweep, p, lane, rows)
+        return
+    while True:  # once for n = 0
+        visit(x, y, operation, sweep, p, lane, lanes, j, min(j + p.tile_classes, p.n), rows)
+        j += p.tile_classes
+        if j >= p.n:
+            return
+
+
+cdef void sweep_long_row(real* tag, Operation operation, Sweep sweep, const Problem& p,
+                         Py_ssize_t lane, Row[real]* row) noexcept nogil:
     cdef ChunkOfRow[real] chunks[WAVE]
-    cdef Py_ssize_t first, j, i, count
-    if p.n <= p.tile_classes or p.width != 1:
-        j = 0
-        while True:  # once for n = 0
-            visit(x, y, operation, sweep, p, lane, lanes, j, min(j + p.tile_classes, p.n), rows)
-            j += p.tile_classes
-            if j >= p.n:
-                return
-    first = 0
+    cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
+    cdef Py_ssize_t first = 0, i, count
     while first < p.n:
         count = min(<Py_ssize_t> WAVE, (p.n - first + CHUNK - 1) // CHUNK)
-        if p.row_threads == 1:
-            for i in range(count):
-                visit_apart(x, operation, sweep, p, lane, first + i * CHUNK, rows, &chunks[i])
-        else:
-            for i in prange(count, num_threads=p.row_threads, schedule="static"):
-                visit_apart(x, operation, sweep, p, lane, first + i * CHUNK, rows, &chunks[i])
+        for i in prange(count, num_threads=p.row_threads, schedule="static"):
+            visit_apart(tag, operation, sweep, p, lane, first + i * CHUNK, row, &chunks[i])
         if sweep != WRITE:
             for i in range(count):
-                add_chunk(rows[0], chunks[i])
+                add_chunk(row[0], chunks[i], weighted)
         first += count * CHUNK
 
 
@@ -190,13 +243,15 @@ cdef void run_group(real* tag, Operation operation, const Problem& p, Py_ssize_t
     cdef Scratch[real] scratch
     cdef real* x = &scratch.tiles[0][0]
     cdef real* y = &scratch.tiles[1][0]
+    cdef real at_label[MAX_LANES]
     cdef Row[real] rows[MAX_VECTORS]
     cdef bint fold = p.width == 1
-    cdef bint pair = takes_pair(operation)
     cdef Py_ssize_t vectors = 1 if fold else p.width // lanes_of(x)
     cdef Py_ssize_t v
     for v in range(vectors):
-        start(rows[v], fold)
+        start(rows[v], order_of(x, fold, p.n), operation == CROSS_ENTROPY)
+    if p.label != NULL:
+        logits_at_labels(at_label, p, lane, lanes)
     if not takes_pair(operation):
         sweep_group(x, y, operation, MAXIMUM, p, lane, lanes, rows)
         for v in range(vectors):
@@ -205,16 +260,16 @@ cdef void run_group(real* tag, Operation operation, const Problem& p, Py_ssize_t
     for v in range(vectors):
         finish(rows[v], fold)
     if operation == CROSS_ENTROPY:
-        cross_entropy_group(x, y, p, lane, lanes, rows)
+        cross_entropy_group(x, y, at_label, p, lane, lanes, rows)
         return
     for v in range(vectors):
         prepare_writing(operation, &rows[v])
-    if operation == LOGSUMEXP or operation == CCE:
+    if writes_rows(operation):
+        sweep_group(x, y, operation, WRITE, p, lane, lanes, rows)
+    else:
         for v in range(vectors):
             store(x + v * lanes_of(x), rows[v].factor)
         store_tile(x, p.out, lane, lanes, 0, 1, p.width, <real> 0)
-    else:
-        sweep_group(x, y, operation, WRITE, p, lane, lanes, rows)
 
 
 cdef inline void prepare_writing(Operation operation, Row[real]* row) noexcept nogil:
@@ -235,12 +290,13 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     cdef Py_ssize_t W = lanes_of(tag)
     cdef Py_ssize_t n = max(p.n, <Py_ssize_t> 1)
     cdef Py_ssize_t vectors = (p.lanes + W - 1) // W
-    cdef bint adjacent = lanes_adjacent(p.x)
     cdef Py_ssize_t groups, g
     if p.lanes * n < SERIAL_BELOW:
         threads = 1
     p.row_threads = 1
-    if (adjacent or n <= SHORT) and vectors * n <= p.lanes * ((n + W - 1) // W):
+    p.direct = False
+    if ((lanes_adjacent(p.x) or n * <Py_ssize_t> sizeof(real) <= SHORT_BYTES)
+            and vectors * n <= p.lanes * ((n + W - 1) // W)):
         vectors = max(<Py_ssize_t> 1, min(<Py_ssize_t> MAX_VECTORS, vectors // threads))
         if 2 * n * W <= TILE:                 # two registers a class make a cache line
             vectors = min(vectors, TILE // (n * W))
@@ -253,6 +309,10 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     else:
         p.width = 1
         p.tile_classes = CHUNK
+        p.direct = (plain(p.x, p.x.class_stride, sizeof(real))
+                    and (not takes_pair(operation) or plain(p.y, p.y.class_stride, sizeof(real)))
+                    and (not writes_rows(operation) or p.out.data == NULL
+                         or plain(p.out, p.out.class_stride, sizeof(real))))
         if p.lanes < 2 * threads and p.n > 2 * CHUNK:
             p.row_threads = threads
             threads = 1

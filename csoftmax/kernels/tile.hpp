@@ -26,6 +26,11 @@ inline bool lanes_adjacent(const View& view) {
     return std::abs(view.lane_stride) < std::abs(view.class_stride);
 }
 
+// Whether the kernels can work on the view's memory itself, `stride` being that of neighbours.
+inline bool plain(const View& view, std::ptrdiff_t stride, std::ptrdiff_t size) {
+    return !view.half && !view.mask && stride == size;
+}
+
 // float16 ----------------------------------------------------------------------------------------
 
 inline float half_to_float(std::uint16_t h) {
@@ -119,6 +124,58 @@ CSOFTMAX_INLINE void walk(const View& view, std::ptrdiff_t lane, std::ptrdiff_t 
             for (std::ptrdiff_t j = 0; j < n; ++j) one(i, j);
 }
 
+// How many of `lanes` contiguous rows of n entries can be moved to or from column form LANES at a
+// time: a whole register may be read at the start of each of them, and written, if in order.
+template <class T>
+inline std::ptrdiff_t transposable(const View& view, std::ptrdiff_t lanes, std::ptrdiff_t n) {
+    const std::ptrdiff_t size = sizeof(T), W = Vec<T>::LANES;
+    if (!CAN_TRANSPOSE || W == 1 || !plain(view, view.class_stride, size)) return 0;
+    if (n >= W) return lanes / W * W;
+    if (n == 0 || view.lane_stride != n * size) return 0;
+    const std::ptrdiff_t whole = lanes - (W - n + n - 1) / n;  // rows that W - n more entries follow
+    return whole < W ? 0 : whole / W * W;
+}
+
+// One block: `columns` registers of the tile and the starts of LANES rows, either way.
+template <bool back, class T>
+CSOFTMAX_INLINE void transpose_block(T* tile, std::ptrdiff_t width, char* rows,
+                                     std::ptrdiff_t lane_stride, int columns) {
+    constexpr int W = Vec<T>::LANES;
+    Vec<T> v[W];
+    for (int k = 0; k < W; ++k)
+        if (back)
+            v[k] = k < columns ? load(tile + k * width) : broadcast(T(0));
+        else
+            v[k] = load(reinterpret_cast<const T*>(rows + k * lane_stride));
+    transpose(v);
+    for (int k = 0; k < W; ++k)
+        if (back)
+            store(reinterpret_cast<T*>(rows + k * lane_stride), v[k]);
+        else if (k < columns)
+            store(tile + k * width, v[k]);
+}
+
+// tile[j * width + lane] <- row[lane][j], and back, for `lanes` rows (a multiple of LANES). Where n
+// is no multiple of LANES the last registers overlap; where it is less they reach into the next
+// rows, which `back` writes later.
+template <bool back, class T>
+inline void transpose_rows(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdiff_t lanes,
+                           std::ptrdiff_t j0, std::ptrdiff_t n, std::ptrdiff_t width) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES;
+    for (std::ptrdiff_t i = 0; i < lanes; i += W) {
+        char* rows = view.data + (lane + i) * view.lane_stride + j0 * sizeof(T);
+        if (n < W) {
+            transpose_block<back>(tile + i, width, rows, view.lane_stride, int(n));
+            continue;
+        }
+        for (std::ptrdiff_t j = 0; j < n; j += W) {
+            if (j + W > n) j = n - W;
+            transpose_block<back>(tile + j * width + i, width, rows + j * sizeof(T),
+                                  view.lane_stride, int(W));
+        }
+    }
+}
+
 template <class T>
 inline void load_tile(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdiff_t lanes,
                       std::ptrdiff_t j0, std::ptrdiff_t j1, std::ptrdiff_t width, T fill) {
@@ -142,9 +199,11 @@ inline void load_tile(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdi
         for (std::ptrdiff_t j = 0; j < n; ++j)
             std::memcpy(tile + j * width, data + j * view.class_stride, lanes * size);
     } else {
-        walk(view, lane, lanes, j0, j1, width,
+        const std::ptrdiff_t done = width == 1 ? 0 : transposable<T>(view, lanes, n);
+        transpose_rows<false>(tile, view, lane, done, j0, n, width);
+        walk(view, lane + done, lanes - done, j0, j1, width,
              [&](const char* p, const char*, std::ptrdiff_t at) {
-                 tile[at] = read<T>(p, view.half);
+                 tile[at + done] = read<T>(p, view.half);
              });
     }
 }
@@ -167,8 +226,12 @@ inline void store_tile(const T* tile, const View& view, std::ptrdiff_t lane, std
         for (std::ptrdiff_t j = 0; j < n; ++j)
             std::memcpy(data + j * view.class_stride, tile + j * width, lanes * size);
     } else {
-        walk(view, lane, lanes, j0, j1, width,
-             [&](char* p, const char*, std::ptrdiff_t at) { write<T>(p, tile[at], view.half); });
+        const std::ptrdiff_t done = width == 1 ? 0 : transposable<T>(view, lanes, n);
+        transpose_rows<true>(const_cast<T*>(tile), view, lane, done, j0, n, width);
+        walk(view, lane + done, lanes - done, j0, j1, width,
+             [&](char* p, const char*, std::ptrdiff_t at) {
+                 write<T>(p, tile[at + done], view.half);
+             });
     }
 }
 
@@ -203,6 +266,7 @@ struct Problem {
 
     std::ptrdiff_t width;         // lanes of a group in column form, 1 in row form
     std::ptrdiff_t tile_classes;  // classes that a tile holds
+    bool direct;                  // row form: on the operands' own memory, no tile but for the end
     int row_threads;              // threads for the chunks of one row
 };
 
