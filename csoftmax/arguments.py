@@ -24,7 +24,8 @@ def real(x: ArrayLike, name: str, dtype: DTypeLike | None = None) -> Array:
     if a.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {a.dtype}: expected real numbers")
     if dtype is not None:
-        a = a.astype(numeric_dtype(dtype, "f", "a floating dtype"), copy=False)
+        with np.errstate(all="ignore"):
+            a = a.astype(numeric_dtype(dtype, "f", "a floating dtype"), copy=False)
     return a
 
 

@@ -8,6 +8,7 @@ data frames) get those gufuncs applied their way.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def softmax(
            [0.5, 0.5]])
     """
     if _overrides(x):
-        return kernels.softmax(x, axis=axis)
+        return _elsewhere(kernels.softmax, (x,), axis, where=where, out=out, dtype=dtype)
     return _normalize(kernels.softmax, kernels.softmax_where, x, axis, where, out, dtype)
 
 
@@ -133,7 +134,7 @@ def log_softmax(
     array([-8.49670851e-18, -4.00000000e+01, -4.00000000e+01])
     """
     if _overrides(x):
-        return kernels.log_softmax(x, axis=axis)
+        return _elsewhere(kernels.log_softmax, (x,), axis, where=where, out=out, dtype=dtype)
     return _normalize(kernels.log_softmax, kernels.log_softmax_where, x, axis, where, out, dtype)
 
 
@@ -185,12 +186,13 @@ def logsumexp(
     >>> float(logsumexp([1000.0, 1000.0]))
     1000.6931471805599
     """
-    if _overrides(x):
-        return kernels.logsumexp(x, axis=axis, keepdims=keepdims)
-    a = arguments.real(x, "x", dtype)
-    axes = arguments.axes(axis, a.ndim)
     if not isinstance(keepdims, (bool, np.bool_)):
         raise TypeError(f"keepdims is {keepdims!r}: expected True or False")
+    if _overrides(x):
+        whole = partial(kernels.logsumexp, keepdims=keepdims)
+        return _elsewhere(whole, (x,), axis, where=where, out=out, dtype=dtype)
+    a = arguments.real(x, "x", dtype)
+    axes = arguments.axes(axis, a.ndim)
     mask = arguments.mask(where, a.shape)
     shape = tuple(1 if i in axes else n for i, n in enumerate(a.shape) if keepdims or i not in axes)
     arguments.out_array(out, shape, arguments.result_dtype(a))
@@ -368,6 +370,16 @@ def _overrides(x: Any) -> bool:
     return not isinstance(x, np.ndarray) and getattr(x, "__array_ufunc__", None) is not None
 
 
+def _elsewhere(kernel: Any, operands: tuple[Any, ...], axis: Axis, **options: Any) -> Any:
+    """Leaves the call to the operands' own ``__array_ufunc__``, which knows `axis` and no more."""
+    names = " and ".join(type(operand).__name__ for operand in operands)
+    for name, value in options.items():
+        if value is not None:
+            raise TypeError(f"{name} is given: expected None for {names}, which is no NumPy array")
+    arguments.integer(axis, "axis", f"an integer for {names}, which is no NumPy array")
+    return kernel(*operands, axis=axis)
+
+
 def as_rows(a: Array, axes: tuple[int, ...]) -> Array:
     """`a` with `axes` as its last one: a view, unless several axes cannot be joined in place."""
     if len(axes) == 1:
@@ -427,7 +439,11 @@ def _product(
     kernel: Any, y: ArrayLike, name: str, grad: ArrayLike, axis: Axis, out: Array | None
 ) -> Any:
     if _overrides(y) or _overrides(grad):
-        return kernel(y, grad, axis=axis)
+        if np.shape(y) != np.shape(grad):
+            raise ValueError(
+                f"grad has shape {np.shape(grad)}: expected {np.shape(y)}, the shape of {name}"
+            )
+        return _elsewhere(kernel, (y, grad), axis, out=out)
     p, g = arguments.real_pair(y, name, grad, "grad")
     axes = arguments.axes(axis, p.ndim)
     arguments.out_array(out, p.shape, p.dtype)

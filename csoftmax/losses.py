@@ -90,7 +90,8 @@ def cce_gradient(y: ArrayLike, yhat: ArrayLike) -> Any:
     array([ 0., -2.])
     """
     p, q = arguments.real_pair(y, "y", yhat, "yhat")
-    return along(kernels.cce_gradient, (p, q), arguments.axes(None, p.ndim), None, p.dtype)
+    axes = (p.ndim - 1,) if p.ndim else ()
+    return along(kernels.cce_gradient, (p, q), axes, None, p.dtype)
 
 
 def cross_entropy(
@@ -236,6 +237,7 @@ class _Problem(NamedTuple):
     empty: bool  # nothing is left to take the mean of
 
     @classmethod
+    @np.errstate(all="ignore")
     def of(
         cls,
         logits: ArrayLike,
@@ -267,7 +269,7 @@ class _Problem(NamedTuple):
             scale = arguments.broadcast(s, samples, "sample_weight")
 
         t = np.asarray(target)
-        kept = None
+        given, kept = t.dtype, None
         if t.dtype.kind in "iu":
             t, kept = _labels(t, samples, classes, ignore_index)
         elif t.dtype.kind == "f":
@@ -284,9 +286,9 @@ class _Problem(NamedTuple):
             counted = np.broadcast_to(counted, samples)
             denominator = counted.sum() if kept is None else counted.sum(where=kept)
             empty = not denominator
-            with np.errstate(all="ignore"):
-                scale = scale * 0.0 if empty else scale / denominator
-        ignored = -1 if ignore_index is None or kept is None else int(ignore_index)
+            scale = scale * 0.0 if empty else scale / denominator
+        # as int64, like the labels; -1 is none, as labels have been checked
+        ignored = -1 if kept is None else int(np.asarray(ignore_index, given).astype(np.int64))
         return cls(x, t, scale, weights, smoothing, ignored, axis, reduction, empty)
 
     def loss(self) -> Any:
@@ -305,21 +307,22 @@ class _Problem(NamedTuple):
         return self._reduce(losses), out
 
     def _call(self, suffix: str) -> tuple[Any, tuple[Any, ...], list[Any]]:
-        common = (self.scale, self.class_weight, self.smoothing)
+        # NumPy scalars: a plain Python number would make NumPy pick the float64 loop
+        common = (self.scale, self.class_weight, np.float64(self.smoothing))
         if self.target.dtype.kind == "i":
             kernel = getattr(kernels, "cross_entropy_labels" + suffix)
-            operands = (self.logits, self.target, *common, self.ignore_index)
+            operands = (self.logits, self.target, *common, np.int64(self.ignore_index))
             return kernel, operands, [self.axis, (), (), 0, (), ()]
         kernel = getattr(kernels, "cross_entropy_probabilities" + suffix)
         return kernel, (self.logits, self.target, *common), [self.axis, self.axis, (), 0, ()]
 
+    @np.errstate(all="ignore")
     def _reduce(self, losses: Any) -> Any:
         result = arguments.result_dtype(self.logits)
         if self.reduction != "none":
             wide = np.result_type(result, np.float64)
             losses = np.zeros((), wide) if self.empty else np.sum(losses, dtype=wide)
-        with np.errstate(all="ignore"):
-            return np.asarray(losses).astype(result, copy=False)[()]
+        return np.asarray(losses).astype(result, copy=False)[()]
 
 
 def _class_weight(class_weight: ArrayLike | None, classes: int, dtype: Any) -> Array:

@@ -5,8 +5,8 @@
 #     a   = c_y (1 - s)                       and of the label, if there is one
 #     loss = scale * (sum_j w_j (lse - x_j) + a (lse - x_y))
 #     d loss / d x_j = scale * (p_j (sum(w) + a) - w_j - a [j = y])
-# with lse - x_j = (max - x_j) + log(1 + rest). At the maximum, where p_j may be nearly 1, and at the
-# label the gradient is computed from the missing probability 1 - p_j = rest / (1 + rest) instead:
+# with lse - x_j = (max - x_j) + log(1 + rest). Where p_j is over 1/2, and may be nearly 1, the
+# gradient is computed from the missing probability 1 - p_j = rest / (1 + rest) instead:
 #     scale * ((sum(w) - w_j) - (sum(w) + a) * missing)
 
 
@@ -60,7 +60,7 @@ cdef inline void write_cross_entropy_gradient(
             w_j = load(w + i * w_stride)
             usual = usual - w_j * scale
             at_peak = (total - w_j) * scale - lack
-            usual = at_or_below_peak(e, at_peak, usual, anchor)
+            usual = at_or_below_peak(e, at_peak, usual, row.peak)
         store(out + i * out_stride, usual)
 
 
@@ -83,7 +83,7 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
     cdef Py_ssize_t W = lanes_of(x)
     cdef Py_ssize_t vectors = 1 if p.width == 1 else p.width // W
     cdef real at_label[MAX_LANES]        # the gradient there, of each lane
-    cdef real loss, a, c, scale, x_y, log_sum, weight, inv, missing, lack, w_y
+    cdef real loss, a, c, scale, x_y, log_sum, weight, inv, lack, p_y, w_y
     cdef int64_t label
     cdef bint ignored
     cdef Vec[real] inverses, rests, logs, weights, spreads
@@ -94,6 +94,7 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
         logs = vec_log1p(rests) + rows[v].anchor.finite
         weights = value(rows[v].weight)
         spreads = value(rows[v].spread)
+        rows[v].peak = dominant_peak(rows[v], rests)
         for i in range(min(W, lanes - v * W)):
             k = v * W + i                       # the row's number in the group
             scale = read_wide(x, p.scale + (lane + k) * p.scale_stride)
@@ -112,11 +113,12 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
                     x_y = at[k]
                     if a != 0:
                         loss = loss + a * ((lane_value(rows[v].max, i) - x_y) + log_sum)
-                    missing = lack
-                    if x_y < lane_value(rows[v].max, i):
-                        missing = 1 - lane_value(term(broadcast(x_y), rows[v].anchor), i) * inv
                     w_y = c * <real> (p.smoothing / p.n)
-                    at_label[k] = ((weight - w_y) - missing * (weight + a)) * scale
+                    if x_y == lane_value(rows[v].max, i) and lane_value(rests, i) < 1:
+                        at_label[k] = ((weight - w_y) - lack * (weight + a)) * scale
+                    else:
+                        p_y = lane_value(term(broadcast(x_y), rows[v].anchor), i) * inv
+                        at_label[k] = ((p_y * (weight + a) - w_y) - a) * scale
                     at_label[k] += lane_value(rows[v].anchor.finite, i)
                     weight = weight + a
             if ignored:

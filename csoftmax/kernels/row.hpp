@@ -16,18 +16,18 @@ template <class T> struct Row {
     LaneSum<T> sum;             // of the terms below the peak, or what else the kernel sums
     LaneSum<T> weight, spread;  // cross-entropy: sum of w, and of w (max - x)
     Vec<T> factor, offset;      // for the writing sweep: what it multiplies with and subtracts
-    Vec<T> total, lack;         // cross-entropy: sum(w), and scale * sum(w) (1 - p at the maximum)
+    Vec<T> total, lack, peak;   // cross-entropy: sum(w), scale * sum(w) (1 - p_max), dominant_peak
 };
 
-// The same for one chunk of a long row.
+// The same for one chunk of a long row, where all lanes agree.
 template <class T> struct ChunkOfRow {
-    Vec<T> max, ties;
-    Exact<T> sum, weight, spread;
+    T max, ties;
+    T sum[2], weight[2], spread[2];
 };
 
 template <class T> CSOFTMAX_INLINE void start(Row<T>& row, Order order, bool weighted) {
     row.max = broadcast(-INFINITE<T>);
-    row.ties = row.factor = row.offset = row.total = row.lack = broadcast(T(0));
+    row.ties = row.factor = row.offset = row.total = row.lack = row.peak = broadcast(T(0));
     clear(row.sum, order);
     if (weighted) {
         clear(row.weight, order);
@@ -35,25 +35,32 @@ template <class T> CSOFTMAX_INLINE void start(Row<T>& row, Order order, bool wei
     }
 }
 
+template <class T> CSOFTMAX_INLINE void take(T (&words)[2], const LaneSum<T>& sum) {
+    words[0] = lane(sum.total.value, 0);
+    words[1] = lane(sum.total.error, 0);
+}
+template <class T> CSOFTMAX_INLINE void add(LaneSum<T>& sum, const T (&words)[2]) {
+    sum.total = add_exactly(sum.total, {broadcast(words[0]), broadcast(words[1])});
+}
 template <class T> CSOFTMAX_INLINE ChunkOfRow<T> take_chunk(const Row<T>& row, bool weighted) {
     ChunkOfRow<T> c;
-    c.max = row.max;
-    c.ties = row.ties;
-    c.sum = row.sum.total;
+    c.max = lane(max_lanes(row.max), 0);
+    c.ties = lane(sum_lanes(row.ties), 0);
+    take(c.sum, row.sum);
     if (weighted) {
-        c.weight = row.weight.total;
-        c.spread = row.spread.total;
+        take(c.weight, row.weight);
+        take(c.spread, row.spread);
     }
     return c;
 }
 template <class T>
 CSOFTMAX_INLINE void add_chunk(Row<T>& row, const ChunkOfRow<T>& c, bool weighted) {
-    row.max = max(row.max, c.max);
-    row.ties = row.ties + c.ties;
-    row.sum.total = add_exactly(row.sum.total, c.sum);
+    row.max = max(row.max, broadcast(c.max));
+    set_lane(row.ties, 0, lane(row.ties, 0) + c.ties);
+    add(row.sum, c.sum);
     if (weighted) {
-        row.weight.total = add_exactly(row.weight.total, c.weight);
-        row.spread.total = add_exactly(row.spread.total, c.spread);
+        add(row.weight, c.weight);
+        add(row.spread, c.spread);
     }
 }
 
@@ -83,10 +90,15 @@ template <class T> CSOFTMAX_INLINE Vec<T> tie(Vec<T> x, const Anchor<T>& a) {
     return choose(x >= a.max, broadcast(T(1)), broadcast(T(0)));
 }
 
-// One of two values, by whether the term e is that of the maximum.
+// One of two values, by whether the term e is `peak`.
 template <class T>
-CSOFTMAX_INLINE Vec<T> at_or_below_peak(Vec<T> e, Vec<T> at, Vec<T> below, const Anchor<T>& a) {
-    return choose(e >= a.peak, choose(e <= a.peak, at, below), below);
+CSOFTMAX_INLINE Vec<T> at_or_below_peak(Vec<T> e, Vec<T> at, Vec<T> below, Vec<T> peak) {
+    return choose(e >= peak, choose(e <= peak, at, below), below);
+}
+// The peak of the rows that have a maximum with a probability over 1/2; elsewhere NaN.
+template <class T> CSOFTMAX_INLINE Vec<T> dominant_peak(const Row<T>& row, Vec<T> rest) {
+    return choose(rest >= broadcast(T(1)), broadcast(std::numeric_limits<T>::quiet_NaN()),
+                  row.anchor.peak);
 }
 
 // w (max - x), and 0 where w is 0 though x may be -inf.

@@ -46,7 +46,7 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
         Anchor[T] anchor
         Vec[T] ties
         LaneSum[T] sum, weight, spread
-        Vec[T] factor, offset, total, lack
+        Vec[T] factor, offset, total, lack, peak
     cdef cppclass ChunkOfRow[T]:
         pass
     void start[T](Row[T]&, Order, bint weighted)
@@ -57,7 +57,8 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     void finish[T](Row[T]&, bint fold)
     Vec[T] below[T](Vec[T] e, Vec[T] x, const Anchor[T]&)
     Vec[T] tie[T](Vec[T] x, const Anchor[T]&)
-    Vec[T] at_or_below_peak[T](Vec[T] e, Vec[T] at, Vec[T] below, const Anchor[T]&)
+    Vec[T] at_or_below_peak[T](Vec[T] e, Vec[T] at, Vec[T] below, Vec[T] peak)
+    Vec[T] dominant_peak[T](const Row[T]&, Vec[T] rest)
     Vec[T] weighted_gap[T](Vec[T] w, Vec[T] x, const Anchor[T]&)
     Vec[T] x_log_y[T](Vec[T], Vec[T])
     Vec[T] minus_ratio[T](Vec[T], Vec[T])

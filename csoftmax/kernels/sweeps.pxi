@@ -15,8 +15,9 @@ cdef enum:
     MAX_LANES = 512        # of so many registers, whatever the instruction set
     TILE = 4096            # entries of a tile; Scratch in tile.hpp
     SHORT_BYTES = 800      # contiguous rows up to here are worth transposing into column form
-    WAVE = 64              # chunks of one row between two additions of their sums
+    WAVE = 256             # chunks of one row between two additions of their sums
     SERIAL_BELOW = 65536   # entries that do not pay for waking threads
+    SHARE = 16384          # entries that each thread gets at least
 
 cdef enum Operation:
     SOFTMAX
@@ -230,7 +231,8 @@ cdef void sweep_long_row(real* tag, Operation operation, Sweep sweep, const Prob
     cdef Py_ssize_t first = 0, i, count
     while first < p.n:
         count = min(<Py_ssize_t> WAVE, (p.n - first + CHUNK - 1) // CHUNK)
-        for i in prange(count, num_threads=p.row_threads, schedule="static"):
+        for i in prange(count, num_threads=<int> min(count, <Py_ssize_t> p.row_threads),
+                        schedule="static"):
             visit_apart(tag, operation, sweep, p, lane, first + i * CHUNK, row, &chunks[i])
         if sweep != WRITE:
             for i in range(count):
@@ -293,6 +295,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     cdef Py_ssize_t groups, g
     if p.lanes * n < SERIAL_BELOW:
         threads = 1
+    threads = <int> min(<Py_ssize_t> threads, p.lanes * n // SHARE + 1)
     p.row_threads = 1
     p.direct = False
     if ((lanes_adjacent(p.x) or n * <Py_ssize_t> sizeof(real) <= SHORT_BYTES)
@@ -321,5 +324,6 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         for g in range(groups):
             run_group(tag, operation, p, g * p.width, min(p.width, p.lanes - g * p.width))
     else:
-        for g in prange(groups, num_threads=threads, schedule="static"):
+        for g in prange(groups, num_threads=<int> min(groups, <Py_ssize_t> threads),
+                        schedule="static"):
             run_group(tag, operation, p, g * p.width, min(p.width, p.lanes - g * p.width))

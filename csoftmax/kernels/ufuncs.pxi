@@ -27,8 +27,12 @@ cdef extern from *:
     const int has_openmp
     int omp_get_max_threads() noexcept nogil
 
-cdef enum:
-    MAX_OPERANDS = 8
+cdef extern from "Python.h" nogil:
+    ctypedef struct PyThreadState:
+        pass
+    int PyGILState_Check()
+    PyThreadState* PyEval_SaveThread()
+    void PyEval_RestoreThread(PyThreadState*)
 
 cdef struct Kernel:
     Operation operation
@@ -138,14 +142,20 @@ cdef void loop(char** args, const cnp.npy_intp* dimensions, const cnp.npy_intp* 
     cdef const Kernel* k = <const Kernel*> data
     cdef Problem p = bind(k, args, dimensions, steps)
     cdef int threads = 1 if forked else requested_threads
+    cdef PyThreadState* state = NULL
     if threads <= 0:
         threads = omp_get_max_threads()
+    # NumPy keeps the GIL if there are few rows, however long they are.
+    if p.lanes * p.n >= SERIAL_BELOW and PyGILState_Check():
+        state = PyEval_SaveThread()
     if k.dtype == b'd':
         run(<double*> NULL, k.operation, p, threads)
     elif k.dtype == b'g':
         run(<long double*> NULL, k.operation, p, threads)
     else:
         run(<float*> NULL, k.operation, p, threads)
+    if state != NULL:
+        PyEval_RestoreThread(state)
     feclearexcept(FE_ALL_EXCEPT)    # of unused lanes, and of infinities that are the right answer
 
 

@@ -1,0 +1,170 @@
+"""No hidden copy: what a call allocates beside its result, and beside nothing where out= is given.
+
+NumPy reports its allocations to tracemalloc. The kernels' own buffers are on the stack; one test
+looks at the memory of a whole process.
+"""
+
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from implementations import COMPILED
+
+SMALL = 1 << 16  # bytes: a few objects and NumPy's buffers for reductions
+LAYOUTS = {  # of 2 or 4 MB
+    "last axis": ((100, 5000), -1),
+    "axis 0": ((5000, 100), 0),
+    "middle axis": ((10, 5000, 10), 1),
+    "all axes": ((100, 5000), None),
+}
+PRODUCTS = ["softmax_vjp", "softmax_jvp", "log_softmax_vjp"]
+
+layouts = pytest.mark.parametrize("layout", LAYOUTS)
+class_axes = pytest.mark.parametrize("layout", [k for k, v in LAYOUTS.items() if v[1] is not None])
+dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def allocated(call):
+    """Bytes at the peak of a call, after a first one that imports and caches what there is to."""
+    call()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        call()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+def normal(shape, dtype, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape, dtype)
+
+
+def test_a_copy_is_noticed():
+    x = normal((100, 5000), "float32")
+    assert x.nbytes <= allocated(lambda: x + x) < x.nbytes + SMALL
+    assert allocated(lambda: np.add(x, x, out=x)) < SMALL
+
+
+@dtypes
+@layouts
+@pytest.mark.parametrize("function", ["softmax", "log_softmax"])
+def test_forward(compiled, function, layout, dtype):
+    shape, axis = LAYOUTS[layout]
+    x, call = normal(shape, dtype), getattr(compiled, function)
+    out, mask = np.empty_like(x), x > 0
+    assert x.nbytes <= allocated(lambda: call(x, axis)) < x.nbytes + SMALL
+    assert allocated(lambda: call(x, axis, out=out)) < SMALL
+    assert allocated(lambda: call(x, axis, out=x)) < SMALL
+    assert allocated(lambda: call(x, axis, out=x, where=mask)) < SMALL
+
+
+@dtypes
+@layouts
+def test_logsumexp(compiled, layout, dtype):
+    shape, axis = LAYOUTS[layout]
+    x = normal(shape, dtype)
+    assert allocated(lambda: compiled.logsumexp(x, axis)) < SMALL
+    assert allocated(lambda: compiled.logsumexp(x, axis, keepdims=True, where=x > 0)) < (
+        x.size + SMALL  # the mask
+    )
+
+
+@dtypes
+@layouts
+@pytest.mark.parametrize("function", PRODUCTS)
+def test_products(compiled, function, layout, dtype):
+    shape, axis = LAYOUTS[layout]
+    y, grad = normal(shape, dtype), normal(shape, dtype, seed=1)
+    call, out = getattr(compiled, function), np.empty_like(y)
+    assert y.nbytes <= allocated(lambda: call(y, grad, axis)) < y.nbytes + SMALL
+    for target in (out, y, grad):
+        assert allocated(lambda: call(y, grad, axis, out=target)) < SMALL  # noqa: B023
+
+
+@dtypes
+@layouts
+def test_cce(compiled, layout, dtype):
+    shape, axis = LAYOUTS[layout]
+    y, yhat = normal(shape, dtype), np.abs(normal(shape, dtype, seed=1))
+    assert allocated(lambda: compiled.cce(y, yhat, axis)) < SMALL
+    assert y.nbytes <= allocated(lambda: compiled.cce_gradient(y, yhat)) < y.nbytes + SMALL
+
+
+def options(classes, samples):
+    return {
+        "class_weight": np.linspace(0.5, 1, classes),
+        "sample_weight": np.linspace(0.5, 1, np.prod(samples)).reshape(samples),
+        "label_smoothing": 0.1,
+    }
+
+
+@dtypes
+@class_axes
+@pytest.mark.parametrize("target", ["labels", "probabilities"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_cross_entropy(compiled, layout, dtype, target, weighted):
+    """Many classes: what there is for each sample or each class (of 8 bytes) does not count."""
+    shape, axis = LAYOUTS[layout]
+    logits = normal(shape, dtype)
+    classes, samples = shape[axis], tuple(int(n) for n in np.delete(shape, axis))
+    t = np.arange(np.prod(samples)).reshape(samples) if target == "labels" else logits * logits
+    more = {"axis": axis, **(options(classes, samples) if weighted else {})}
+    limit = SMALL + 2 * 8 * (classes + int(np.prod(samples)))
+    with_grad, size = compiled.cross_entropy_with_grad, logits.nbytes
+    assert limit < size / 10
+    assert allocated(lambda: compiled.cross_entropy(logits, t, **more)) < limit
+    assert size <= allocated(lambda: with_grad(logits, t, **more)) < size + limit
+    for out in (np.empty_like(logits), logits):
+        assert allocated(lambda: with_grad(logits, t, out=out, **more)) < limit  # noqa: B023
+
+
+@dtypes
+@pytest.mark.parametrize("axis", [-1, 0])
+@pytest.mark.parametrize("labels", ["int32", "int64"])
+def test_cross_entropy_of_many_samples(compiled, axis, labels, dtype):
+    """Few classes: at most three numbers a sample at a time (label, weight, loss)."""
+    samples = 50_000
+    logits = normal((samples, 20) if axis else (20, samples), dtype)
+    t = (np.arange(samples) % 20).astype(labels)
+    in_place = compiled.cross_entropy_with_grad
+    for more in ({}, {"ignore_index": 3}, {"reduction": "none"}, {"label_smoothing": 0.1}):
+        used = allocated(lambda: in_place(logits, t, axis=axis, out=logits, **more))  # noqa: B023
+        assert used < SMALL + 3 * 8 * samples
+
+
+PEAK = """
+import sys, numpy as np, csoftmax
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) << 10
+x = np.ones((5000, 10000), np.float32)      # 200 MB
+out = np.ones_like(x)
+csoftmax.softmax(np.zeros((500, 500)))      # threads and their stacks
+before = peak()
+csoftmax.softmax(x, axis={axis}, out=out)
+csoftmax.softmax(x, axis={axis}, out=x)
+print(before, peak() - before)
+"""
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="this system has no /proc/self/status"
+)
+@pytest.mark.parametrize("instruction_set", list(COMPILED))
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_peak_of_a_process(instruction_set, axis, monkeypatch):
+    """200 MB in and out, and nothing of that size beside them, also not where NumPy cannot see."""
+    # Not ru_maxrss: a child process inherits it from its parent.
+    monkeypatch.setenv("CSOFTMAX_ISA", instruction_set)
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK.format(axis=axis)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    before, more = (int(word) for word in done.stdout.split())
+    assert before > 400_000_000
+    assert more < 8_000_000
