@@ -89,7 +89,7 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
     cdef Vec[real] inverses, rests, logs, weights, spreads
     cdef Py_ssize_t v, i, k
     for v in range(vectors):
-        inverses = inverse(rows[v])
+        inverses = inverse(rows[v]).value
         rests = rest(rows[v])
         logs = vec_log1p(rests) + rows[v].anchor.finite
         weights = value(rows[v].weight)

@@ -15,7 +15,8 @@ template <class T> struct Row {
     Vec<T> ties;                // how many entries equal the maximum
     LaneSum<T> sum;             // of the terms below the peak, or what else the kernel sums
     LaneSum<T> weight, spread;  // cross-entropy: sum of w, and of w (max - x)
-    Vec<T> factor, offset;      // for the writing sweep: what it multiplies with and subtracts
+    Vec<T> factor, factor_low;  // for the writing sweep: what it multiplies with, in two words,
+    Vec<T> offset;              // and what it subtracts
     Vec<T> total, lack, peak;   // cross-entropy: sum(w), scale * sum(w) (1 - p_max), dominant_peak
 };
 
@@ -27,7 +28,7 @@ template <class T> struct ChunkOfRow {
 
 template <class T> CSOFTMAX_INLINE void start(Row<T>& row, Order order, bool weighted) {
     row.max = broadcast(-INFINITE<T>);
-    row.ties = row.factor = row.offset = row.total = row.lack = row.peak = broadcast(T(0));
+    row.ties = row.factor = row.factor_low = row.offset = row.total = row.lack = row.peak = broadcast(T(0));
     clear(row.sum, order);
     if (weighted) {
         clear(row.weight, order);
@@ -120,10 +121,16 @@ template <class T> CSOFTMAX_INLINE Vec<T> minus_ratio(Vec<T> x, Vec<T> y) {
     return choose(abs(x) <= zero, choose(abs(y) <= zero, zero, ratio), ratio);
 }
 
-// 1 / (sum of all terms); NaN where the maximum is not finite.
-template <class T> CSOFTMAX_INLINE Vec<T> inverse(const Row<T>& row) {
-    Vec<T> sum = fma(row.ties, row.anchor.peak, value(row.sum));
-    return broadcast(T(1)) / sum + row.anchor.finite;
+// 1 / (sum of all terms) in two words; NaN where the maximum is not finite.
+template <class T> CSOFTMAX_INLINE Exact<T> inverse(const Row<T>& row) {
+    const Vec<T> one = broadcast(T(1)), zero = broadcast(T(0));
+    Exact<T> sum = add_exactly(row.sum.total, {row.ties * row.anchor.peak, zero});
+    sum.error = sum.error + product_error(row.ties, row.anchor.peak, row.ties * row.anchor.peak);
+    Vec<T> inverse = one / sum.value;
+    Vec<T> product = inverse * sum.value;
+    Vec<T> missing = ((one - product) - product_error(inverse, sum.value, product)) -
+                     inverse * sum.error;
+    return {inverse + row.anchor.finite, inverse * missing};
 }
 // Sum of exp(x - max) over all entries but one maximum.
 template <class T> CSOFTMAX_INLINE Vec<T> rest(const Row<T>& row) {

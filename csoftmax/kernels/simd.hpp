@@ -130,6 +130,22 @@ CSOFTMAX_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
 }
 #endif
 
+// What a * b lost to rounding: a * b = p + product_error(a, b, p) exactly, for p = a * b.
+#if defined(CSOFTMAX_VECTOR_TYPES) && (defined(__FMA__) || defined(__aarch64__))
+template <class T> CSOFTMAX_INLINE Vec<T> product_error(Vec<T> a, Vec<T> b, Vec<T> p) {
+    return fma(a, b, Vec<T>{-p.v});
+}
+#else
+// By Veltkamp's splitting into halves and Dekker's product, where fma() rounds twice.
+template <class T> CSOFTMAX_INLINE Vec<T> product_error(Vec<T> a, Vec<T> b, Vec<T> p) {
+    const Vec<T> splitter =
+        broadcast(T((std::uint64_t(1) << (std::numeric_limits<T>::digits + 1) / 2) + 1));
+    Vec<T> a_high = splitter * a - (splitter * a - a), a_low = a - a_high;
+    Vec<T> b_high = splitter * b - (splitter * b - b), b_low = b - b_high;
+    return ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low;
+}
+#endif
+
 // Comparisons give a mask for choose(); every comparison with a NaN is false.
 template <class T> CSOFTMAX_INLINE auto operator<=(Vec<T> a, Vec<T> b) { return a.v <= b.v; }
 template <class T> CSOFTMAX_INLINE auto operator>=(Vec<T> a, Vec<T> b) { return a.v >= b.v; }

@@ -29,7 +29,7 @@ cdef extern from "summation.hpp" namespace "csoftmax" nogil:
     const Py_ssize_t CHUNK
     int block_of[T](const T*)
     cdef cppclass Exact[T]:
-        pass
+        Vec[T] value, error
     cdef cppclass LaneSum[T]:
         Vec[T]* partial
         Exact[T]* lanes
@@ -46,7 +46,7 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
         Anchor[T] anchor
         Vec[T] ties
         LaneSum[T] sum, weight, spread
-        Vec[T] factor, offset, total, lack, peak
+        Vec[T] factor, factor_low, offset, total, lack, peak
     cdef cppclass ChunkOfRow[T]:
         pass
     void start[T](Row[T]&, Order, bint weighted)
@@ -62,7 +62,7 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     Vec[T] weighted_gap[T](Vec[T] w, Vec[T] x, const Anchor[T]&)
     Vec[T] x_log_y[T](Vec[T], Vec[T])
     Vec[T] minus_ratio[T](Vec[T], Vec[T])
-    Vec[T] inverse[T](const Row[T]&)
+    Exact[T] inverse[T](const Row[T]&)
     Vec[T] rest[T](const Row[T]&)
 
 cdef extern from "tile.hpp" namespace "csoftmax" nogil:

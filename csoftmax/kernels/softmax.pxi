@@ -66,14 +66,13 @@ cdef inline void write_softmax(const real* x, Py_ssize_t stride, real* out, Py_s
                                Py_ssize_t steps, bint kept, const Row[real]* row) noexcept nogil:
     # e_j / sum(e); x holds e_j if it was kept, else x_j
     cdef Anchor[real] anchor = row.anchor
-    cdef Vec[real] factor = row.factor
+    cdef Vec[real] e, factor = row.factor, factor_low = row.factor_low
     cdef Py_ssize_t i
-    if kept:
-        for i in range(steps):
-            store(out + i * out_stride, load(x + i * stride) * factor)
-    else:
-        for i in range(steps):
-            store(out + i * out_stride, term(load(x + i * stride), anchor) * factor)
+    for i in range(steps):
+        e = load(x + i * stride)
+        if not kept:
+            e = term(e, anchor)
+        store(out + i * out_stride, fma(e, factor, e * factor_low))
 
 
 cdef inline void write_log_softmax(const real* x, Py_ssize_t stride, real* out,

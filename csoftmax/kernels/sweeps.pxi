@@ -275,8 +275,11 @@ cdef void run_group(real* tag, Operation operation, const Problem& p, Py_ssize_t
 
 
 cdef inline void prepare_writing(Operation operation, Row[real]* row) noexcept nogil:
+    cdef Exact[real] total
     if operation == SOFTMAX:
-        row.factor = inverse(row[0])
+        total = inverse(row[0])
+        row.factor = total.value
+        row.factor_low = total.error
     elif operation == LOG_SOFTMAX:
         row.offset = vec_log1p(rest(row[0])) + row.anchor.finite
     elif operation == LOGSUMEXP:
