@@ -83,13 +83,13 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
     cdef Py_ssize_t W = lanes_of(x)
     cdef Py_ssize_t vectors = 1 if p.width == 1 else p.width // W
     cdef real at_label[MAX_LANES]        # the gradient there, of each lane
-    cdef real loss, a, c, scale, x_y, log_sum, weight, inv, lack, p_y, w_y
+    cdef real loss, a, c, scale, x_y, log_sum, weight, lack, p_y, w_y
     cdef int64_t label
     cdef bint ignored
-    cdef Vec[real] inverses, rests, logs, weights, spreads
+    cdef Vec[real] rests, logs, weights, spreads
     cdef Py_ssize_t v, i, k
     for v in range(vectors):
-        inverses = inverse(rows[v]).value
+        rows[v].divisor = make_divisor(sum_of_terms(rows[v]))
         rests = rest(rows[v])
         logs = vec_log1p(rests) + rows[v].anchor.finite
         weights = value(rows[v].weight)
@@ -100,7 +100,6 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
             scale = read_wide(x, p.scale + (lane + k) * p.scale_stride)
             log_sum = lane_value(logs, i)
             weight = lane_value(weights, i)
-            inv = lane_value(inverses, i)
             lack = lane_value(rests, i) / (1 + lane_value(rests, i))    # 1 - p at the maximum
             loss = weight * log_sum + lane_value(spreads, i) if p.n else 0
             ignored = False
@@ -117,18 +116,19 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
                     if x_y == lane_value(rows[v].max, i) and lane_value(rests, i) < 1:
                         at_label[k] = ((weight - w_y) - lack * (weight + a)) * scale
                     else:
-                        p_y = lane_value(term(broadcast(x_y), rows[v].anchor), i) * inv
+                        p_y = lane_value(divide(term(broadcast(x_y), rows[v].anchor), rows[v].divisor), i)
                         at_label[k] = ((p_y * (weight + a) - w_y) - a) * scale
                     at_label[k] += lane_value(rows[v].anchor.finite, i)
                     weight = weight + a
             if ignored:
                 loss = 0
                 scale = 0
-            set_lane(rows[v].factor, i, inv * weight * scale)
+            set_lane(rows[v].factor, i, weight * scale)
             set_lane(rows[v].offset, i, scale)
             set_lane(rows[v].total, i, weight)
             set_lane(rows[v].lack, i, lack * weight * scale)
             write(p.loss.data + (lane + k) * p.loss.lane_stride, loss * scale, p.loss.half)
+        rows[v].factor = divide(rows[v].factor, rows[v].divisor)
         if p.width == 1:
             rows[v].factor = broadcast(lane_value(rows[v].factor, 0))
             rows[v].offset = broadcast(lane_value(rows[v].offset, 0))

@@ -9,14 +9,41 @@
 
 namespace csoftmax {
 
+// a / sum: by the reciprocal in two words where products can be fused, where it is as good as
+// rounded once; as a division by the rounded sum elsewhere. A single entry gets exactly 1.
+#if defined(CSOFTMAX_FUSED)
+template <class T> struct Divisor {
+    Vec<T> inverse, error;
+};
+template <class T> CSOFTMAX_INLINE Divisor<T> divisor(Exact<T> sum) {
+    const Vec<T> one = broadcast(T(1));
+    Vec<T> inverse = one / sum.value;
+    Vec<T> missing = fma(Vec<T>{-inverse.v}, sum.value, one) - inverse * sum.error;
+    return {inverse, inverse * missing};
+}
+template <class T> CSOFTMAX_INLINE Vec<T> divide(Vec<T> a, const Divisor<T>& d) {
+    return fma(a, d.inverse, a * d.error);
+}
+#else
+template <class T> struct Divisor {
+    Vec<T> sum;
+};
+template <class T> CSOFTMAX_INLINE Divisor<T> divisor(Exact<T> sum) {
+    return {sum.value + sum.error};
+}
+template <class T> CSOFTMAX_INLINE Vec<T> divide(Vec<T> a, const Divisor<T>& d) {
+    return a / d.sum;
+}
+#endif
+
 template <class T> struct Row {
     Vec<T> max;
     Anchor<T> anchor;
     Vec<T> ties;                // how many entries equal the maximum
     LaneSum<T> sum;             // of the terms below the peak, or what else the kernel sums
     LaneSum<T> weight, spread;  // cross-entropy: sum of w, and of w (max - x)
-    Vec<T> factor, factor_low;  // for the writing sweep: what it multiplies with, in two words,
-    Vec<T> offset;              // and what it subtracts
+    Divisor<T> divisor;         // for the writing sweep: the sum of all terms,
+    Vec<T> factor, offset;      // and what else it multiplies with and subtracts
     Vec<T> total, lack, peak;   // cross-entropy: sum(w), scale * sum(w) (1 - p_max), dominant_peak
 };
 
@@ -28,7 +55,7 @@ template <class T> struct ChunkOfRow {
 
 template <class T> CSOFTMAX_INLINE void start(Row<T>& row, Order order, bool weighted) {
     row.max = broadcast(-INFINITE<T>);
-    row.ties = row.factor = row.factor_low = row.offset = row.total = row.lack = row.peak = broadcast(T(0));
+    row.ties = row.factor = row.offset = row.total = row.lack = row.peak = broadcast(T(0));
     clear(row.sum, order);
     if (weighted) {
         clear(row.weight, order);
@@ -121,17 +148,13 @@ template <class T> CSOFTMAX_INLINE Vec<T> minus_ratio(Vec<T> x, Vec<T> y) {
     return choose(abs(x) <= zero, choose(abs(y) <= zero, zero, ratio), ratio);
 }
 
-// 1 / (sum of all terms) in two words; NaN where the maximum is not finite.
-template <class T> CSOFTMAX_INLINE Exact<T> inverse(const Row<T>& row) {
-    const Vec<T> one = broadcast(T(1)), zero = broadcast(T(0));
-    Exact<T> sum = add_exactly(row.sum.total, {row.ties * row.anchor.peak, zero});
-    sum.error = sum.error + product_error(row.ties, row.anchor.peak, row.ties * row.anchor.peak);
-    Vec<T> inverse = one / sum.value;
-    Vec<T> product = inverse * sum.value;
-    Vec<T> missing = ((one - product) - product_error(inverse, sum.value, product)) -
-                     inverse * sum.error;
-    return {inverse + row.anchor.finite, inverse * missing};
+// The sum of all terms, NaN where the maximum is not finite.
+template <class T> CSOFTMAX_INLINE Exact<T> sum_of_terms(const Row<T>& row) {
+    Vec<T> peaks = row.ties * row.anchor.peak;
+    Exact<T> sum = add_exactly(row.sum.total, {peaks, fma(row.ties, row.anchor.peak, Vec<T>{-peaks.v})});
+    return {sum.value + row.anchor.finite, sum.error};
 }
+
 // Sum of exp(x - max) over all entries but one maximum.
 template <class T> CSOFTMAX_INLINE Vec<T> rest(const Row<T>& row) {
     return (row.ties - broadcast(T(1))) + value(row.sum) / row.anchor.peak;

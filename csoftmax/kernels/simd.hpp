@@ -25,8 +25,10 @@
 
 #if defined(CSOFTMAX_VECTOR_TYPES) && defined(__FMA__)
 #include <immintrin.h>
+#define CSOFTMAX_FUSED 1
 #elif defined(CSOFTMAX_VECTOR_TYPES) && defined(__aarch64__)
 #include <arm_neon.h>
+#define CSOFTMAX_FUSED 1
 #endif
 
 namespace csoftmax {
@@ -107,14 +109,14 @@ template <class T> CSOFTMAX_INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) {
     return {a.v * b.v + c.v};
 }
 #if defined(CSOFTMAX_VECTOR_TYPES) && defined(__FMA__)
-CSOFTMAX_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
+template <> CSOFTMAX_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
 #if defined(__AVX512F__)
     return {(Vec<float>::Values)_mm512_fmadd_ps(a.v, b.v, c.v)};
 #else
     return {(Vec<float>::Values)_mm256_fmadd_ps(a.v, b.v, c.v)};
 #endif
 }
-CSOFTMAX_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+template <> CSOFTMAX_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
 #if defined(__AVX512F__)
     return {(Vec<double>::Values)_mm512_fmadd_pd(a.v, b.v, c.v)};
 #else
@@ -122,27 +124,11 @@ CSOFTMAX_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
 #endif
 }
 #elif defined(CSOFTMAX_VECTOR_TYPES) && defined(__aarch64__)
-CSOFTMAX_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
+template <> CSOFTMAX_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
     return {(Vec<float>::Values)vfmaq_f32(c.v, a.v, b.v)};
 }
-CSOFTMAX_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+template <> CSOFTMAX_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
     return {(Vec<double>::Values)vfmaq_f64(c.v, a.v, b.v)};
-}
-#endif
-
-// What a * b lost to rounding: a * b = p + product_error(a, b, p) exactly, for p = a * b.
-#if defined(CSOFTMAX_VECTOR_TYPES) && (defined(__FMA__) || defined(__aarch64__))
-template <class T> CSOFTMAX_INLINE Vec<T> product_error(Vec<T> a, Vec<T> b, Vec<T> p) {
-    return fma(a, b, Vec<T>{-p.v});
-}
-#else
-// By Veltkamp's splitting into halves and Dekker's product, where fma() rounds twice.
-template <class T> CSOFTMAX_INLINE Vec<T> product_error(Vec<T> a, Vec<T> b, Vec<T> p) {
-    const Vec<T> splitter =
-        broadcast(T((std::uint64_t(1) << (std::numeric_limits<T>::digits + 1) / 2) + 1));
-    Vec<T> a_high = splitter * a - (splitter * a - a), a_low = a - a_high;
-    Vec<T> b_high = splitter * b - (splitter * b - b), b_low = b - b_high;
-    return ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low;
 }
 #endif
 

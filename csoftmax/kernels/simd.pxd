@@ -29,7 +29,7 @@ cdef extern from "summation.hpp" namespace "csoftmax" nogil:
     const Py_ssize_t CHUNK
     int block_of[T](const T*)
     cdef cppclass Exact[T]:
-        Vec[T] value, error
+        pass
     cdef cppclass LaneSum[T]:
         Vec[T]* partial
         Exact[T]* lanes
@@ -41,12 +41,15 @@ cdef extern from "summation.hpp" namespace "csoftmax" nogil:
     Vec[T] value[T](const LaneSum[T]&)
 
 cdef extern from "row.hpp" namespace "csoftmax" nogil:
+    cdef cppclass Divisor[T]:
+        pass
     cdef cppclass Row[T]:
         Vec[T] max
         Anchor[T] anchor
         Vec[T] ties
         LaneSum[T] sum, weight, spread
-        Vec[T] factor, factor_low, offset, total, lack, peak
+        Divisor[T] divisor
+        Vec[T] factor, offset, total, lack, peak
     cdef cppclass ChunkOfRow[T]:
         pass
     void start[T](Row[T]&, Order, bint weighted)
@@ -62,7 +65,9 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     Vec[T] weighted_gap[T](Vec[T] w, Vec[T] x, const Anchor[T]&)
     Vec[T] x_log_y[T](Vec[T], Vec[T])
     Vec[T] minus_ratio[T](Vec[T], Vec[T])
-    Exact[T] inverse[T](const Row[T]&)
+    Exact[T] sum_of_terms[T](const Row[T]&)
+    Divisor[T] make_divisor "csoftmax::divisor"[T](Exact[T])
+    Vec[T] divide[T](Vec[T], const Divisor[T]&)
     Vec[T] rest[T](const Row[T]&)
 
 cdef extern from "tile.hpp" namespace "csoftmax" nogil:

@@ -275,11 +275,8 @@ cdef void run_group(real* tag, Operation operation, const Problem& p, Py_ssize_t
 
 
 cdef inline void prepare_writing(Operation operation, Row[real]* row) noexcept nogil:
-    cdef Exact[real] total
     if operation == SOFTMAX:
-        total = inverse(row[0])
-        row.factor = total.value
-        row.factor_low = total.error
+        row.divisor = make_divisor(sum_of_terms(row[0]))
     elif operation == LOG_SOFTMAX:
         row.offset = vec_log1p(rest(row[0])) + row.anchor.finite
     elif operation == LOGSUMEXP:
