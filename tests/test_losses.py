@@ -273,6 +273,18 @@ def test_out_receives_the_gradient(csm, dtype, soft, axis):
         np.testing.assert_array_equal(over_target, want[1])
 
 
+@pytest.mark.parametrize("shape", [(3, 5000), (9, 40), (9, 3)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_out_may_be_the_probabilities(csm, shape, axis):
+    """Long rows, short ones and columns keep intermediate results in different places."""
+    rng = np.random.default_rng(0)
+    logits = rng.standard_normal(shape)
+    target = csm.softmax(rng.standard_normal(shape), axis)
+    want = csm.cross_entropy_with_grad(logits, target, axis=axis)[1]
+    csm.cross_entropy_with_grad(logits, target, axis=axis, out=target)
+    np.testing.assert_array_equal(target, want)
+
+
 @pytest.mark.parametrize("soft", [False, True])
 def test_inputs_of_any_layout(csm, soft):
     logits, labels, probabilities, class_weight, sample_weight = problem((8, 5))

@@ -150,18 +150,20 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
                       <real> 0, p.out.half)
 
 
-cdef inline void add_cce(const real* y, const real* yhat, Py_ssize_t stride, Py_ssize_t steps,
-                         Py_ssize_t mask, Row[real]* row) noexcept nogil:
+cdef inline void add_cce(const real* y, Py_ssize_t stride, const real* yhat,
+                         Py_ssize_t yhat_stride, Py_ssize_t steps, Py_ssize_t mask,
+                         Row[real]* row) noexcept nogil:
     # sum += y_j * log(yhat_j), with 0 * log(0) = 0
     cdef Py_ssize_t i
     for i in range(steps):
-        row.sum.partial[i & mask] = row.sum.partial[i & mask] + x_log_y(load(y + i * stride),
-                                                                        load(yhat + i * stride))
+        row.sum.partial[i & mask] = row.sum.partial[i & mask] + x_log_y(
+            load(y + i * stride), load(yhat + i * yhat_stride))
 
 
-cdef inline void write_cce_gradient(const real* y, const real* yhat, Py_ssize_t stride, real* out,
-                                    Py_ssize_t out_stride, Py_ssize_t steps) noexcept nogil:
+cdef inline void write_cce_gradient(const real* y, Py_ssize_t stride, const real* yhat,
+                                    Py_ssize_t yhat_stride, real* out, Py_ssize_t out_stride,
+                                    Py_ssize_t steps) noexcept nogil:
     # -y_j / yhat_j, with 0 / 0 = 0
     cdef Py_ssize_t i
     for i in range(steps):
-        store(out + i * out_stride, minus_ratio(load(y + i * stride), load(yhat + i * stride)))
+        store(out + i * out_stride, minus_ratio(load(y + i * stride), load(yhat + i * yhat_stride)))

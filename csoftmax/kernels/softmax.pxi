@@ -86,23 +86,24 @@ cdef inline void write_log_softmax(const real* x, Py_ssize_t stride, real* out,
         store(out + i * out_stride, (load(x + i * stride) - maximum) - offset)
 
 
-cdef inline void add_products(const real* y, const real* grad, Py_ssize_t stride,
-                              Py_ssize_t steps, Py_ssize_t mask, Row[real]* row) noexcept nogil:
+cdef inline void add_products(const real* y, Py_ssize_t stride, const real* grad,
+                              Py_ssize_t grad_stride, Py_ssize_t steps, Py_ssize_t mask,
+                              Row[real]* row) noexcept nogil:
     # sum += y_j * grad_j
     cdef Py_ssize_t i
     for i in range(steps):
-        row.sum.partial[i & mask] = fma(load(y + i * stride), load(grad + i * stride),
+        row.sum.partial[i & mask] = fma(load(y + i * stride), load(grad + i * grad_stride),
                                         row.sum.partial[i & mask])
 
 
-cdef inline void write_softmax_vjp(const real* y, const real* grad, Py_ssize_t stride, real* out,
-                                   Py_ssize_t out_stride, Py_ssize_t steps,
-                                   const Row[real]* row) noexcept nogil:
+cdef inline void write_softmax_vjp(const real* y, Py_ssize_t stride, const real* grad,
+                                   Py_ssize_t grad_stride, real* out, Py_ssize_t out_stride,
+                                   Py_ssize_t steps, const Row[real]* row) noexcept nogil:
     # y_j * (grad_j - sum(y * grad))
     cdef Vec[real] dot = row.factor
     cdef Py_ssize_t i
     for i in range(steps):
-        store(out + i * out_stride, load(y + i * stride) * (load(grad + i * stride) - dot))
+        store(out + i * out_stride, load(y + i * stride) * (load(grad + i * grad_stride) - dot))
 
 
 cdef inline void add_entries(const real* grad, Py_ssize_t stride, Py_ssize_t steps,
@@ -113,12 +114,12 @@ cdef inline void add_entries(const real* grad, Py_ssize_t stride, Py_ssize_t ste
         row.sum.partial[i & mask] = row.sum.partial[i & mask] + load(grad + i * stride)
 
 
-cdef inline void write_log_softmax_vjp(const real* log_y, const real* grad, Py_ssize_t stride,
-                                       real* out, Py_ssize_t out_stride, Py_ssize_t steps,
-                                       const Row[real]* row) noexcept nogil:
+cdef inline void write_log_softmax_vjp(const real* log_y, Py_ssize_t stride, const real* grad,
+                                       Py_ssize_t grad_stride, real* out, Py_ssize_t out_stride,
+                                       Py_ssize_t steps, const Row[real]* row) noexcept nogil:
     # grad_j - exp(log_y_j) * sum(grad)
     cdef Vec[real] total = row.factor
     cdef Py_ssize_t i
     for i in range(steps):
         store(out + i * out_stride,
-              load(grad + i * stride) - vec_exp(load(log_y + i * stride)) * total)
+              load(grad + i * grad_stride) - vec_exp(load(log_y + i * stride)) * total)

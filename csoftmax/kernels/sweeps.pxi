@@ -5,8 +5,8 @@
 #     MAXIMUM   the largest entry                       x -> row.max
 #     ADD_UP    what is summed along the classes        x, y, row.anchor -> row.sum, ...
 #     WRITE     the result                              x, y, row.factor, row.offset -> out
-# A contiguous row is worked on where it is ("direct"); anything else goes through a dense tile, and
-# a group that fits one tile is loaded once. Threads share the groups or, where there are fewer long
+# Contiguous rows, and columns of few classes, are worked on where they are ("direct"); anything else
+# goes through a dense tile, and a group that fits one tile is loaded once. Threads share the groups or, where there are fewer long
 # rows than threads, the chunks of each row; neither changes a bit of a result.
 from cython.parallel cimport prange
 
@@ -15,6 +15,7 @@ cdef enum:
     MAX_LANES = 512        # of so many registers, whatever the instruction set
     TILE = 4096            # entries of a tile; Scratch in tile.hpp
     SHORT_BYTES = 800      # contiguous rows up to here are worth transposing into column form
+    FEW = 16               # classes that are worked on in place in column form
     WAVE = 256             # chunks of one row between two additions of their sums
     SERIAL_BELOW = 65536   # entries that do not pay for waking threads
     SHARE = 16384          # entries that each thread gets at least
@@ -61,11 +62,11 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
         steps = (end - j + unit - 1) // unit
         at = (j - j0) // unit
         if operation == SOFTMAX_VJP:
-            add_products(x + at * stride, y + at * y_stride, stride, steps, mask, row)
+            add_products(x + at * stride, stride, y + at * y_stride, y_stride, steps, mask, row)
         elif operation == LOG_SOFTMAX_VJP:
             add_entries(y + at * y_stride, y_stride, steps, mask, row)
         elif operation == CCE:
-            add_cce(x + at * stride, y + at * y_stride, stride, steps, mask, row)
+            add_cce(x + at * stride, stride, y + at * y_stride, y_stride, steps, mask, row)
         elif weighted:
             add_weights(x + at * stride, stride, y + at * y_stride, y_stride, steps, mask, row)
         if terms and not order.fold:
@@ -94,11 +95,11 @@ cdef inline void write_result(Operation operation, const real* x, const real* y,
     elif operation == LOG_SOFTMAX:
         write_log_softmax(x, stride, out, out_stride, steps, row)
     elif operation == SOFTMAX_VJP:
-        write_softmax_vjp(x, y, stride, out, out_stride, steps, row)
+        write_softmax_vjp(x, stride, y, y_stride, out, out_stride, steps, row)
     elif operation == LOG_SOFTMAX_VJP:
-        write_log_softmax_vjp(x, y, stride, out, out_stride, steps, row)
+        write_log_softmax_vjp(x, stride, y, y_stride, out, out_stride, steps, row)
     elif operation == CCE_GRADIENT:
-        write_cce_gradient(x, y, stride, out, out_stride, steps)
+        write_cce_gradient(x, stride, y, y_stride, out, out_stride, steps)
     elif operation == CROSS_ENTROPY:
         write_cross_entropy_gradient(x, stride, y, y_stride, out, out_stride, steps, kept,
                                      weighted, row)
@@ -106,31 +107,40 @@ cdef inline void write_result(Operation operation, const real* x, const real* y,
 
 cdef inline void visit_directly(real* y, Operation operation, Sweep sweep, const Problem& p,
                                 Py_ssize_t lane, Py_ssize_t j0, Py_ssize_t j1,
-                                Row[real]* row) noexcept nogil:
-    # The whole registers of the classes j0 <= j < j1 of one contiguous row, in its own memory.
-    # The terms are kept where the result goes.
+                                Row[real]* rows) noexcept nogil:
+    # The classes j0 <= j < j1 of a group, whole registers of them, in the operands' own memory. The
+    # terms are kept where the result goes; target weights are made in the tile y.
+    cdef bint fold = p.width == 1
     cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
-    cdef Py_ssize_t W = lanes_of(y)
-    cdef Order order = order_of(y, True, p.n)
-    cdef const real* x = <const real*> (p.x.data + lane * p.x.lane_stride) + j0
+    cdef Order order = order_of(y, fold, p.n)
+    cdef Py_ssize_t W = lanes_of(y), size = sizeof(real)
+    cdef Py_ssize_t vectors = 1 if fold else p.width // W
+    cdef Py_ssize_t steps = (j1 - j0) // W if fold else j1 - j0
+    cdef Py_ssize_t stride = W if fold else p.x.class_stride // size
+    cdef Py_ssize_t y_stride = W * vectors, out_stride = W if fold else p.out.class_stride // size
+    cdef const real* x = <const real*> (p.x.data + lane * p.x.lane_stride + j0 * p.x.class_stride)
     cdef const real* second = y
     cdef real* out = NULL
+    cdef Py_ssize_t v
     if p.out.data != NULL and writes_rows(operation):
-        out = <real*> (p.out.data + lane * p.out.lane_stride) + j0
+        out = <real*> (p.out.data + lane * p.out.lane_stride + j0 * p.out.class_stride)
     if takes_pair(operation):
-        second = <const real*> (p.y.data + lane * p.y.lane_stride) + j0
+        second = <const real*> (p.y.data + lane * p.y.lane_stride + j0 * p.y.class_stride)
+        y_stride = W if fold else p.y.class_stride // size
     elif weighted and sweep != MAXIMUM:
-        load_target_weights(y, p, lane, 1, j0, j1)
-    if sweep == MAXIMUM:
-        find_maximum(x, W, (j1 - j0) // W, row)
-    elif sweep == WRITE:
-        if keeps_terms(operation):
-            x = out
-        write_result(operation, x, second, W, W, out, W, (j1 - j0) // W, True, weighted, row)
-    else:
-        if not keeps_terms(operation):
-            out = NULL
-        add_up(operation, x, second, W, W, out, W, j0, j1, weighted, order, row)
+        load_target_weights(y, p, lane, 1 if fold else p.width, j0, j1)
+    if keeps_terms(operation) and sweep == WRITE:
+        x, stride = out, out_stride
+    for v in range(vectors):
+        if sweep == MAXIMUM:
+            find_maximum(x + v * W, stride, steps, rows + v)
+        elif sweep == WRITE:
+            write_result(operation, x + v * W, second + v * W, stride, y_stride, out + v * W,
+                         out_stride, steps, True, weighted, rows + v)
+        else:
+            add_up(operation, x + v * W, second + v * W, stride, y_stride,
+                   <real*> NULL if out == NULL or not keeps_terms(operation) else out + v * W,
+                   out_stride, j0, j1, weighted, order, rows + v)
 
 
 cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, Sweep sweep,
@@ -179,12 +189,12 @@ cdef inline void visit(real* x, real* y, Operation operation, Sweep sweep, const
     # One sweep over the classes j0 <= j < j1 of one group.
     cdef bint fold = p.width == 1
     cdef Py_ssize_t W = lanes_of(x), j = j0, v
-    if p.direct:
-        j = j0 + (j1 - j0) // W * W
+    if p.direct and (fold or lanes == p.width):
+        j = j0 + (j1 - j0) // W * W if fold else j1
         if j > j0:
             visit_directly(y, operation, sweep, p, lane, j0, j, rows)
     if j < j1:
-        visit_tile(x, y, not p.direct and p.n <= p.tile_classes, operation, sweep, p, lane, lanes,
+        visit_tile(x, y, j == j0 and p.n <= p.tile_classes, operation, sweep, p, lane, lanes,
                    j, j1, rows)
     if sweep == ADD_UP and (j1 % CHUNK == 0 or j1 == p.n):
         for v in range(1 if fold else p.width // W):
@@ -287,6 +297,20 @@ cdef inline void prepare_writing(Operation operation, Row[real]* row) noexcept n
         row.factor = value(row.sum)
 
 
+cdef bint is_direct(Operation operation, const Problem& p, Py_ssize_t size,
+                    bint columns) noexcept nogil:
+    # Whether all operands hold neighbouring classes (columns: rows) side by side, and the terms can
+    # be kept in `out`: the target probabilities are still needed then.
+    if operation == CROSS_ENTROPY and p.label == NULL and p.out.data == p.y.data:
+        return False
+    cdef bint direct = plain(p.x, p.x.lane_stride if columns else p.x.class_stride, size)
+    if takes_pair(operation):
+        direct = direct and plain(p.y, p.y.lane_stride if columns else p.y.class_stride, size)
+    if writes_rows(operation) and p.out.data != NULL:
+        direct = direct and plain(p.out, p.out.lane_stride if columns else p.out.class_stride, size)
+    return direct
+
+
 cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept nogil:
     # Chooses form, group and threads, and goes over all groups.
     cdef Py_ssize_t W = lanes_of(tag)
@@ -297,7 +321,6 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         threads = 1
     threads = <int> min(<Py_ssize_t> threads, p.lanes * n // SHARE + 1)
     p.row_threads = 1
-    p.direct = False
     if ((lanes_adjacent(p.x) or n * <Py_ssize_t> sizeof(real) <= SHORT_BYTES)
             and vectors * n <= p.lanes * ((n + W - 1) // W)):
         vectors = max(<Py_ssize_t> 1, min(<Py_ssize_t> MAX_VECTORS, vectors // threads))
@@ -309,13 +332,11 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             p.tile_classes //= 2
         if p.n * p.width <= TILE:
             p.tile_classes = n
+        p.direct = p.n <= FEW and is_direct(operation, p, sizeof(real), p.width > 1)
     else:
         p.width = 1
         p.tile_classes = CHUNK
-        p.direct = (plain(p.x, p.x.class_stride, sizeof(real))
-                    and (not takes_pair(operation) or plain(p.y, p.y.class_stride, sizeof(real)))
-                    and (not writes_rows(operation) or p.out.data == NULL
-                         or plain(p.out, p.out.class_stride, sizeof(real))))
+        p.direct = is_direct(operation, p, sizeof(real), False)
         if p.lanes < 2 * threads and p.n > 2 * CHUNK:
             p.row_threads = threads
             threads = 1

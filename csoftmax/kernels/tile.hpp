@@ -240,11 +240,19 @@ inline void store_tile(const T* tile, const View& view, std::ptrdiff_t lane, std
 template <class T>
 inline void weigh_targets(T* tile, const View& class_weight, std::ptrdiff_t j0, std::ptrdiff_t j1,
                           std::ptrdiff_t width, T scale, T offset) {
-    for (std::ptrdiff_t j = j0; j < j1; ++j) {
-        const T c = read<T>(class_weight.data + j * class_weight.class_stride, false);
-        for (std::ptrdiff_t i = 0; i < width; ++i) {
-            T& t = tile[(j - j0) * width + i];
-            t = c * (scale * t + offset);
+    const std::ptrdiff_t n = (j1 - j0) * width, size = sizeof(T);
+    const T* weights = reinterpret_cast<const T*>(class_weight.data);
+    if (class_weight.class_stride == 0) {  // one weight for all, or none
+        const T c = *weights;
+        for (std::ptrdiff_t i = 0; i < n; ++i) tile[i] = c * (scale * tile[i] + offset);
+    } else if (width == 1 && class_weight.class_stride == size) {
+        for (std::ptrdiff_t i = 0; i < n; ++i)
+            tile[i] = weights[j0 + i] * (scale * tile[i] + offset);
+    } else {
+        for (std::ptrdiff_t j = j0; j < j1; ++j) {
+            const T c = read<T>(class_weight.data + j * class_weight.class_stride, false);
+            T* row = tile + (j - j0) * width;
+            for (std::ptrdiff_t i = 0; i < width; ++i) row[i] = c * (scale * row[i] + offset);
         }
     }
 }
@@ -266,7 +274,7 @@ struct Problem {
 
     std::ptrdiff_t width;         // lanes of a group in column form, 1 in row form
     std::ptrdiff_t tile_classes;  // classes that a tile holds
-    bool direct;                  // row form: on the operands' own memory, no tile but for the end
+    bool direct;                  // on the operands' own memory, no tile but for ragged ends
     int row_threads;              // threads for the chunks of one row
 };
 
