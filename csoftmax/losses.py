@@ -6,6 +6,7 @@ probabilities, as a hand-written network with a softmax layer has them.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -280,11 +281,14 @@ class _Problem(NamedTuple):
             )
         empty = False
         if reduction == "mean":
-            counted = scale
-            if t.dtype.kind == "i" and class_weight is not None:
-                counted = scale * weights.astype(wide).take(t, mode="clip")
-            counted = np.broadcast_to(counted, samples)
-            denominator = counted.sum() if kept is None else counted.sum(where=kept)
+            by_label = class_weight is not None and t.dtype.kind == "i"
+            if by_label or kept is not None or sample_weight is not None:
+                counted = scale * weights.astype(wide).take(t, mode="clip") if by_label else scale
+                denominator = np.sum(
+                    np.broadcast_to(counted, samples), where=True if kept is None else kept
+                )
+            else:
+                denominator = math.prod(samples)
             empty = not denominator
             scale = scale * 0.0 if empty else scale / denominator
         # as int64, like the labels; -1 is none, as labels have been checked
@@ -327,7 +331,7 @@ class _Problem(NamedTuple):
 
 def _class_weight(class_weight: ArrayLike | None, classes: int, dtype: Any) -> Array:
     if class_weight is None:
-        return np.broadcast_to(np.ones((), dtype), (classes,))
+        return np.ndarray((classes,), dtype, np.ones((), dtype), strides=(0,))
     weights = arguments.real(class_weight, "class_weight")
     if weights.shape != (classes,):
         raise ValueError(
