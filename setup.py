@@ -9,7 +9,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 # Name of the module in csoftmax/kernels and what it is compiled with. A further set is a line here,
-# a one-line .pyx of that name, and its condition in cpu.pyx.
+# a one-line .pyx of that name, and its level in cpu.pyx.
 INSTRUCTION_SETS = {
     "x86_64": {"baseline": ["-march=x86-64-v2"], "avx2": ["-march=x86-64-v3"]},
     "other": {"baseline": []},

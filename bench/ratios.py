@@ -104,24 +104,48 @@ def main() -> None:
     set_threads(options.threads, peers)
     print_header(options.threads, peers)
 
-    medians: dict[str, list[float]] = {peer: [] for peer in peers}
+    medians: dict[tuple[str, str], dict[str, list[float]]] = {}
     for cell in tqdm(chosen, unit="cell", disable=None):  # None: a bar on a terminal only
         calls = {name: CALLS[name](cell) for name in ("csoftmax", *peers)}
         check(cell, calls)
         times = interleave(calls, seconds=options.seconds / len(chosen))
         ours = times["csoftmax"]
         ratios = {peer: times[peer] / ours for peer in peers}
+        group = medians.setdefault((cell.function, cell.dtype), {peer: [] for peer in peers})
         for peer, ratio in ratios.items():
-            medians[peer].append(float(np.median(ratio)))
+            group[peer].append(float(np.median(ratio)))
         shape = "{}x{}".format(*cell.shape)
         row = [cell.function, cell.dtype, shape, str(cell.axis), duration(float(np.median(ours)))]
         tqdm.write(f"| {' | '.join([*row, *map(spread, ratios.values()), str(len(ours))])} |")
 
+    print_summary(medians, peers)
+
+
+def print_summary(
+    medians: Mapping[tuple[str, str], Mapping[str, list[float]]], peers: list[str]
+) -> None:
+    """Geometric mean over the shapes, with the worst and the best of them."""
+    print(f"\n| function | dtype | {' | '.join(peers)} |")
+    print("|---|---|" + "--:|" * len(peers))
+    for (function, dtype), group in medians.items():
+        ratios = (
+            f"**{geometric_mean(group[peer]):.2f}** ({min(group[peer]):.2f} to "
+            f"{max(group[peer]):.2f})"
+            for peer in peers
+        )
+        print(f"| {function} | {dtype} | {' | '.join(ratios)} |")
     print()
-    for peer, values in medians.items():
-        mean = float(np.exp(np.mean(np.log(values))))
+    for peer in peers:
+        values = [ratio for group in medians.values() for ratio in group[peer]]
         slower = sum(value < 1 for value in values)
-        print(f"{peer}: geometric mean {mean:.2f}, csoftmax slower in {slower} of {len(values)}")
+        print(
+            f"{peer}: geometric mean of all {geometric_mean(values):.2f}; "
+            f"csoftmax is slower in {slower} of {len(values)} cells"
+        )
+
+
+def geometric_mean(values: list[float]) -> float:
+    return float(np.exp(np.mean(np.log(values))))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["available", "kernels", "name"]
 
-BEST_FIRST = ("avx2", "baseline")
-
 
 def available() -> tuple[str, ...]:
     """Names of the instruction sets that are built in and that this machine runs, best first."""
@@ -26,8 +24,7 @@ def available() -> tuple[str, ...]:
             "csoftmax is not built here: its compiled kernels are missing; "
             "run `pip install -e .` in its folder, or start Python elsewhere"
         ) from None
-    built = [n for n in BEST_FIRST if importlib.util.find_spec(f"csoftmax.kernels.{n}")]
-    return tuple(n for n in built if cpu.runs(n))
+    return tuple(n for n in cpu.supported() if importlib.util.find_spec(f"csoftmax.kernels.{n}"))
 
 
 def _choose() -> str:

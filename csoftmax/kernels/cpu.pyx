@@ -25,7 +25,13 @@ cdef extern from *:
     int x86_64_level()
 
 
-def runs(str name):
-    """Whether this machine runs the kernels of that name."""
+# Every instruction set of setup.py's table, best first, and the x86-64 level that it needs.
+LEVELS = {"avx2": 3, "baseline": 2}
+
+
+def supported():
+    """Names of the instruction sets that this machine runs, best first."""
     level = x86_64_level()
-    return {"baseline": level != 1, "avx2": level >= 3}[name]
+    if level == 0:
+        return ("baseline",)
+    return tuple(name for name, needed in LEVELS.items() if needed <= level)
