@@ -7,7 +7,6 @@ data frames) get those gufuncs applied their way.
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -15,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from csoftmax import arguments
-from csoftmax.arguments import Array, Axis, DType
+from csoftmax.arguments import Array, Axis
+from csoftmax.axes import along, as_rows
 from csoftmax.dispatch import kernels
 
 __all__ = [
@@ -363,7 +363,7 @@ def softmax_jacobian(y: ArrayLike, axis: int = -1) -> Any:
     return jacobian.astype(result, copy=False)
 
 
-# -------------------------------------------------------------------------- rows along any axes
+# ------------------------------------------------------------------------------- common to several
 
 
 def _overrides(x: Any) -> bool:
@@ -378,42 +378,6 @@ def _elsewhere(kernel: Any, operands: tuple[Any, ...], axis: Axis, **options: An
             raise TypeError(f"{name} is given: expected None for {names}, which is no NumPy array")
     arguments.integer(axis, "axis", f"an integer for {names}, which is no NumPy array")
     return kernel(*operands, axis=axis)
-
-
-def as_rows(a: Array, axes: tuple[int, ...]) -> Array:
-    """`a` with `axes` as its last one: a view, unless several axes cannot be joined in place."""
-    if len(axes) == 1:
-        return np.moveaxis(a, axes[0], -1)
-    lead = [n for i, n in enumerate(a.shape) if i not in axes]
-    classes = math.prod(a.shape[i] for i in axes)
-    moved = np.moveaxis(a, axes, range(a.ndim - len(axes), a.ndim))
-    return moved.reshape(*lead, classes)
-
-
-def along(
-    kernel: Any,
-    operands: tuple[Array, ...],
-    axes: tuple[int, ...],
-    out: Array | None,
-    dtype: DType,
-) -> Any:
-    """kernel(*operands) -> `out`, all of one shape, with the classes along `axes`."""
-    if out is None:
-        out = np.empty_like(operands[0], dtype=dtype, subok=False)
-        along(kernel, operands, axes, out, dtype)
-        return out if out.ndim else out[()]
-    if len(axes) == 1:
-        kernel(*operands, out=out, axis=axes[0])
-        return out
-    rows = [as_rows(operand, axes) for operand in operands]
-    out_rows = as_rows(out, axes)
-    if np.may_share_memory(out_rows, out) or out.size == 0:
-        kernel(*rows, out=out_rows)
-    else:
-        order = [i for i in range(out.ndim) if i not in axes] + list(axes)
-        moved = kernel(*rows).reshape([out.shape[i] for i in order])
-        out[...] = moved.transpose(np.argsort(order))
-    return out
 
 
 def _normalize(

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from csoftmax import arguments
 from csoftmax.arguments import Array, Axis
+from csoftmax.axes import along, as_rows
 from csoftmax.dispatch import kernels
-from csoftmax.functional import along, as_rows
 
 __all__ = ["cce", "cce_gradient", "cross_entropy", "cross_entropy_with_grad"]
 
