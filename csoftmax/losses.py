@@ -88,7 +88,7 @@ def cce_gradient(y: ArrayLike, yhat: ArrayLike) -> Any:
     --------
     >>> from csoftmax import cce_gradient
     >>> cce_gradient([0.0, 1.0], [0.5, 0.5])
-    array([ 0., -2.])
+    array([-0., -2.])
     """
     p, q = arguments.real_pair(y, "y", yhat, "yhat")
     axes = (p.ndim - 1,) if p.ndim else ()

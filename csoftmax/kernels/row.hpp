@@ -144,7 +144,7 @@ template <class T> CSOFTMAX_INLINE Vec<T> x_log_y(Vec<T> x, Vec<T> y) {
 // -x / y, with 0 / 0 = 0.
 template <class T> CSOFTMAX_INLINE Vec<T> minus_ratio(Vec<T> x, Vec<T> y) {
     const Vec<T> zero = broadcast(T(0));
-    Vec<T> ratio = (zero - x) / y;
+    Vec<T> ratio = Vec<T>{-x.v} / y;
     return choose(abs(x) <= zero, choose(abs(y) <= zero, zero, ratio), ratio);
 }
 
