@@ -281,11 +281,12 @@ class _Problem(NamedTuple):
             )
         empty = False
         if reduction == "mean":
-            by_label = class_weight is not None and t.dtype.kind == "i"
+            by_label = class_weight is not None and t.dtype.kind == "i" and classes > 0
             if by_label or kept is not None or sample_weight is not None:
                 counted = scale * weights.astype(wide).take(t, mode="clip") if by_label else scale
                 denominator = np.sum(
-                    np.broadcast_to(counted, samples), where=True if kept is None else kept
+                    np.ascontiguousarray(np.broadcast_to(counted, samples)),
+                    where=True if kept is None else kept,
                 )
             else:
                 denominator = math.prod(samples)
@@ -325,7 +326,11 @@ class _Problem(NamedTuple):
         result = arguments.result_dtype(self.logits)
         if self.reduction != "none":
             wide = np.result_type(result, np.float64)
-            losses = np.zeros((), wide) if self.empty else np.sum(losses, dtype=wide)
+            losses = (
+                np.zeros((), wide)
+                if self.empty
+                else np.sum(np.ascontiguousarray(losses), dtype=wide)
+            )
         return np.asarray(losses).astype(result, copy=False)[()]
 
 

@@ -273,3 +273,11 @@ def test_empty_arrays(csm, shape, axis, dtype):
     assert np.all(total == -np.inf)
     for function in PRODUCTS:
         assert assert_like_twin(csm, function, x, x, axis).shape == shape
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_more_ties_than_float32_counts(compiled, threads):
+    """Counted one by one, eight lanes would stop at 2^24 each."""
+    n = 150_000_000
+    with compiled.threads(threads):
+        assert compiled.logsumexp(np.zeros(n, np.float32)) == np.float32(np.log(n))

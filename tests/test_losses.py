@@ -343,3 +343,23 @@ def test_cce_of_nothing(csm):
     assert csm.cce(empty, empty) == 0
     assert csm.cce(empty, empty, axis=-1).shape == (0,)
     assert csm.cce_gradient(empty, empty).shape == (0, 3)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean", "none"])
+def test_a_sample_of_no_weight_has_no_loss(csm, reduction):
+    """Though its loss alone would be infinite."""
+    logits = np.array([[0.0, -np.inf, 1.0], [0.0, 1.0, 2.0]])
+    options = {"sample_weight": [0.0, 1.0], "reduction": reduction}
+    loss, gradient = csm.cross_entropy_with_grad(logits, [1, 1], **options)
+    want = csm.cross_entropy(logits[1:], [1], reduction=reduction)
+    np.testing.assert_allclose(loss, np.append(0, want) if reduction == "none" else want)
+    assert np.all(gradient[0] == 0)
+
+
+@pytest.mark.parametrize(("dtype", "weight"), [("float32", 1e-30), ("float64", 1e-200)])
+def test_tiny_weights(csm, dtype, weight):
+    logits = np.array([[1.0, 2.0, 3.0]], dtype)
+    options = {"reduction": "sum", "label_smoothing": 0.1}
+    gradient = csm.cross_entropy_with_grad(logits, [0], **options)[1]
+    tiny = csm.cross_entropy_with_grad(logits, [0], sample_weight=weight, **options)[1]
+    np.testing.assert_allclose(tiny, gradient * weight, rtol=8 * np.finfo(dtype).eps)

@@ -336,3 +336,31 @@ def test_fork_while_another_thread_computes(compiled):
     finally:
         stop.set()
         thread.join()
+
+
+AFTER_A_SUBINTERPRETER = """
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+import numpy as np, csoftmax
+interpreters.destroy(interpreters.create())
+csoftmax.set_num_threads(2)
+for shape in ((1, 300000), (300, 1000), (100000, 10)):
+    for axis in (0, 1):
+        csoftmax.softmax(np.zeros(shape), axis)
+        csoftmax.logsumexp(np.zeros(shape), axis)
+"""
+
+
+@pytest.mark.parametrize("instruction_set", COMPILED)
+def test_process_with_a_subinterpreter(instruction_set):
+    """It makes PyGILState_Check() say yes without the GIL; giving that up would abort."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", AFTER_A_SUBINTERPRETER],
+        env={**os.environ, "CSOFTMAX_ISA": instruction_set},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr

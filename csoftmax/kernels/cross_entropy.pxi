@@ -48,6 +48,7 @@ cdef inline void write_cross_entropy_gradient(
         const Row[real]* row) noexcept nogil:
     # p_j sum(w) - w_j, scaled; the entry at the label is set right afterwards
     cdef Anchor[real] anchor = row.anchor
+    cdef Divisor[real] divisor = row.divisor
     cdef Vec[real] e, usual, at_peak, w_j
     cdef Vec[real] factor = row.factor, scale = row.offset, total = row.total, lack = row.lack
     cdef Py_ssize_t i
@@ -55,7 +56,7 @@ cdef inline void write_cross_entropy_gradient(
         e = load(x + i * stride)
         if not kept:
             e = term(e, anchor)
-        usual = e * factor
+        usual = divide(e, divisor) * factor
         if weighted:
             w_j = load(w + i * w_stride)
             usual = usual - w_j * scale
@@ -123,12 +124,13 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
             if ignored:
                 loss = 0
                 scale = 0
+            if scale == 0 and (loss == INFINITY or loss == -INFINITY):
+                loss = 0
             set_lane(rows[v].factor, i, weight * scale)
             set_lane(rows[v].offset, i, scale)
             set_lane(rows[v].total, i, weight)
             set_lane(rows[v].lack, i, lack * weight * scale)
             write(p.loss.data + (lane + k) * p.loss.lane_stride, loss * scale, p.loss.half)
-        rows[v].factor = divide(rows[v].factor, rows[v].divisor)
         if p.width == 1:
             rows[v].factor = broadcast(lane_value(rows[v].factor, 0))
             rows[v].offset = broadcast(lane_value(rows[v].offset, 0))

@@ -25,7 +25,7 @@ cdef inline void add_row_terms(const real* x, real* keep, Py_ssize_t steps, bint
     # e_j = exp(x_j - max) * peak of one row; keep_j <- e_j unless keep is NULL
     # sum += e_j below the maximum, whose ties are counted
     cdef Anchor[real] anchor = row.anchor
-    cdef Vec[real] x_j, e, s = row.sum.partial[0], ties = row.ties
+    cdef Vec[real] x_j, e, s = row.sum.partial[0], ties = broadcast(<real> 0)
     cdef Exact[real] total = row.sum.lanes[0]
     cdef Py_ssize_t W = lanes_of(x), i = 0, end
     while i < steps:
@@ -42,7 +42,7 @@ cdef inline void add_row_terms(const real* x, real* keep, Py_ssize_t steps, bint
             flush(s, total)
     row.sum.partial[0] = s
     row.sum.lanes[0] = total
-    row.ties = ties
+    row.ties = row.ties + ties      # many at once: 2^24 + 1 is no float
 
 
 cdef inline void add_column_terms(const real* x, Py_ssize_t stride, real* keep,
@@ -50,7 +50,7 @@ cdef inline void add_column_terms(const real* x, Py_ssize_t stride, real* keep,
                                   Row[real]* row) noexcept nogil:
     # the same for a block of columns
     cdef Anchor[real] anchor = row.anchor
-    cdef Vec[real] x_j, e, ties = row.ties
+    cdef Vec[real] x_j, e, ties = broadcast(<real> 0)
     cdef Py_ssize_t mask = lanes_of(x) - 1, i
     for i in range(steps):
         x_j = load(x + i * stride)
@@ -59,7 +59,7 @@ cdef inline void add_column_terms(const real* x, Py_ssize_t stride, real* keep,
             store(keep + i * keep_stride, e)
         row.sum.partial[i & mask] = row.sum.partial[i & mask] + below(e, x_j, anchor)
         ties = ties + tie(x_j, anchor)
-    row.ties = ties
+    row.ties = row.ties + ties
 
 
 cdef inline void write_softmax(const real* x, Py_ssize_t stride, real* out, Py_ssize_t out_stride,

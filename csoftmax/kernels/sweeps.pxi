@@ -321,7 +321,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         threads = 1
     threads = <int> min(<Py_ssize_t> threads, p.lanes * n // SHARE + 1)
     p.row_threads = 1
-    if ((lanes_adjacent(p.x) or n * <Py_ssize_t> sizeof(real) <= SHORT_BYTES)
+    if W > 1 and ((lanes_adjacent(p.x) or n * <Py_ssize_t> sizeof(real) <= SHORT_BYTES)
             and vectors * n <= p.lanes * ((n + W - 1) // W)):
         vectors = max(<Py_ssize_t> 1, min(<Py_ssize_t> MAX_VECTORS, vectors // threads))
         if 2 * n * W <= TILE:                 # two registers a class make a cache line

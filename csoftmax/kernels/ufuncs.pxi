@@ -27,12 +27,25 @@ cdef extern from *:
     const int has_openmp
     int omp_get_max_threads() noexcept nogil
 
-cdef extern from "Python.h" nogil:
+cdef extern from *:
+    """
+    #if PY_VERSION_HEX < 0x030D0000
+    #define PyThreadState_GetUnchecked _PyThreadState_UncheckedGet
+    #endif
+
+    /* Whether this thread holds the GIL. PyGILState_Check() says yes to every thread once there has
+       been a sub-interpreter, and the code that Cython makes of prange believes it: hence the macro. */
+    static int holds_gil(void) {
+        PyThreadState *mine = PyGILState_GetThisThreadState();
+        return mine != NULL && mine == PyThreadState_GetUnchecked();
+    }
+    #define PyGILState_Check holds_gil
+    """
     ctypedef struct PyThreadState:
         pass
-    int PyGILState_Check()
-    PyThreadState* PyEval_SaveThread()
-    void PyEval_RestoreThread(PyThreadState*)
+    int holds_gil() nogil
+    PyThreadState* PyEval_SaveThread() nogil
+    void PyEval_RestoreThread(PyThreadState*) nogil
 
 cdef struct Kernel:
     Operation operation
@@ -146,7 +159,7 @@ cdef void loop(char** args, const cnp.npy_intp* dimensions, const cnp.npy_intp* 
     if threads <= 0:
         threads = omp_get_max_threads()
     # NumPy keeps the GIL if there are few rows, however long they are.
-    if p.lanes * p.n >= SERIAL_BELOW and PyGILState_Check():
+    if p.lanes * p.n >= SERIAL_BELOW and holds_gil():
         state = PyEval_SaveThread()
     if k.dtype == b'd':
         run(<double*> NULL, k.operation, p, threads)
