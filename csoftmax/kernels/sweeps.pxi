@@ -15,6 +15,7 @@ cdef enum:
     MAX_LANES = 512        # of so many registers, whatever the instruction set
     TILE = 4096            # entries of a tile; Scratch in tile.hpp
     SHORT_BYTES = 800      # contiguous rows up to here are worth transposing into column form
+    GATHER = 2             # times the work of a register that is gathered entry by entry
     FEW = 16               # classes that are worked on in place in column form
     WAVE = 256             # chunks of one row between two additions of their sums
     SERIAL_BELOW = 65536   # entries that do not pay for waking threads
@@ -316,13 +317,15 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     cdef Py_ssize_t W = lanes_of(tag)
     cdef Py_ssize_t n = max(p.n, <Py_ssize_t> 1)
     cdef Py_ssize_t vectors = (p.lanes + W - 1) // W
-    cdef Py_ssize_t groups, g
+    cdef Py_ssize_t groups, g, row_vectors
     if p.lanes * n < SERIAL_BELOW:
         threads = 1
     threads = <int> min(<Py_ssize_t> threads, p.lanes * n // SHARE + 1)
     p.row_threads = 1
-    if W > 1 and ((lanes_adjacent(p.x) or n * <Py_ssize_t> sizeof(real) <= SHORT_BYTES)
-            and vectors * n <= p.lanes * ((n + W - 1) // W)):
+    row_vectors = p.lanes * ((n + W - 1) // W)
+    if W > 1 and ((n * <Py_ssize_t> sizeof(real) <= SHORT_BYTES and vectors * n <= row_vectors)
+                  or (p.lanes > 1 and lanes_adjacent(p.x)
+                      and vectors * n < GATHER * row_vectors)):
         vectors = max(<Py_ssize_t> 1, min(<Py_ssize_t> MAX_VECTORS, vectors // threads))
         if 2 * n * W <= TILE:                 # two registers a class make a cache line
             vectors = min(vectors, TILE // (n * W))

@@ -116,7 +116,9 @@ CSOFTMAX_INLINE void walk(const View& view, std::ptrdiff_t lane, std::ptrdiff_t 
               mask + i * view.mask_lane_stride + j * view.mask_class_stride, j * width + i);
     };
     const std::ptrdiff_t n = j1 - j0;
-    if (lanes_adjacent(view))
+    if (lanes == 1)
+        for (std::ptrdiff_t j = 0; j < n; ++j) one(0, j);
+    else if (lanes_adjacent(view))
         for (std::ptrdiff_t j = 0; j < n; ++j)
             for (std::ptrdiff_t i = 0; i < lanes; ++i) one(i, j);
     else
@@ -195,7 +197,7 @@ inline void load_tile(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdi
              });
     } else if (!view.half && width == 1 && view.class_stride == size) {
         std::memcpy(tile, data, n * size);
-    } else if (!view.half && view.lane_stride == size) {
+    } else if (!view.half && lanes > 1 && view.lane_stride == size) {
         for (std::ptrdiff_t j = 0; j < n; ++j)
             std::memcpy(tile + j * width, data + j * view.class_stride, lanes * size);
     } else {
@@ -222,7 +224,7 @@ inline void store_tile(const T* tile, const View& view, std::ptrdiff_t lane, std
              });
     } else if (!view.half && width == 1 && view.class_stride == size) {
         std::memcpy(data, tile, n * size);
-    } else if (!view.half && view.lane_stride == size) {
+    } else if (!view.half && lanes > 1 && view.lane_stride == size) {
         for (std::ptrdiff_t j = 0; j < n; ++j)
             std::memcpy(data + j * view.class_stride, tile + j * width, lanes * size);
     } else {
