@@ -49,6 +49,7 @@ def computing_dtype(result: DType) -> DType:
 
 
 def numeric_dtype(dtype: DTypeLike, kinds: str, expected: str) -> DType:
+    """`dtype` in native byte order, if its kind is among `kinds`."""
     try:
         found = np.dtype(dtype)
     except TypeError:
@@ -59,12 +60,14 @@ def numeric_dtype(dtype: DTypeLike, kinds: str, expected: str) -> DType:
 
 
 def integer(value: Any, name: str, expected: str = "an integer") -> int:
+    """`value` as an int; a bool or a float is none."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} is {value!r}: expected {expected}")
     return int(value)
 
 
 def fraction(value: Any, name: str) -> float:
+    """`value` as a float in [0, 1]."""
     expected = "a real number in [0, 1]"
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} is {value!r}: expected {expected}")
@@ -108,6 +111,7 @@ def out_array(out: Array | None, shape: tuple[int, ...], dtype: DType) -> None:
 
 
 def broadcast(a: Array, shape: tuple[int, ...], name: str) -> Array:
+    """A view of `a` in that shape."""
     try:
         return np.broadcast_to(a, shape)
     except ValueError:
@@ -117,6 +121,7 @@ def broadcast(a: Array, shape: tuple[int, ...], name: str) -> Array:
 
 
 def mask(where: ArrayLike | None, shape: tuple[int, ...]) -> Array | None:
+    """`where` as bools of that shape, or None where everything counts."""
     if where is None:
         return None
     a = np.asarray(where)

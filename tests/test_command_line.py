@@ -75,7 +75,6 @@ def test_main_job_in_a_pipe() -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 def test_progress_bar_on_a_terminal() -> None:
-    pytest.importorskip("tqdm")
     import pty
 
     controller, terminal = pty.openpty()
@@ -141,7 +140,6 @@ def test_train_then_predict(folder: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_loss_curve(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("matplotlib")
     ok(capsys, "train", "--epochs", "3", "--plot", "loss.png")
     content = Path("loss.png").read_bytes()
     assert content.startswith(b"\x89PNG\r\n")

@@ -1,6 +1,8 @@
 """Inputs that are no plain arrays: Dask arrays, pandas objects, subclasses, lists, memory maps."""
 
+import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 from checks import assert_same_bits
 
@@ -13,11 +15,6 @@ GRAD = np.random.default_rng(1).standard_normal((6, 8))
 # ------------------------------------------------------------------------------------------- Dask
 
 
-@pytest.fixture(scope="module")
-def da():
-    return pytest.importorskip("dask.array")
-
-
 def chunks(axis):
     """Two chunks or more, the class axis in one."""
     return (-1, 3) if axis == 0 else (4, -1)
@@ -26,7 +23,7 @@ def chunks(axis):
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
 @pytest.mark.parametrize("axis", [-1, 0, 1])
 @pytest.mark.parametrize("function", FORWARD)
-def test_dask_stays_lazy(compiled, da, function, axis, dtype):
+def test_dask_stays_lazy(compiled, function, axis, dtype):
     call, x = getattr(compiled, function), (4 * X).astype(dtype)
     runs = []
 
@@ -45,7 +42,7 @@ def test_dask_stays_lazy(compiled, da, function, axis, dtype):
 
 
 @pytest.mark.parametrize("axis", [-1, 0])
-def test_dask_threads(compiled, da, axis):
+def test_dask_threads(compiled, axis):
     """Dask's own threads call the kernels at the same time."""
     x = np.random.default_rng(2).standard_normal((400, 400))
     lazy = da.from_array(x, chunks=(-1, 50) if axis == 0 else (50, -1))
@@ -55,7 +52,7 @@ def test_dask_threads(compiled, da, axis):
 
 @pytest.mark.parametrize("axis", [-1, 0])
 @pytest.mark.parametrize("function", PRODUCTS)
-def test_dask_products(compiled, da, function, axis):
+def test_dask_products(compiled, function, axis):
     call = getattr(compiled, function)
     y, grad = (da.from_array(a, chunks=chunks(axis)) for a in (X, GRAD))
     got = call(y, grad, axis=axis)
@@ -63,19 +60,19 @@ def test_dask_products(compiled, da, function, axis):
     assert_same_bits(compiled, got.compute(), call(X, GRAD, axis=axis))
 
 
-def test_dask_keepdims(compiled, da):
+def test_dask_keepdims(compiled):
     got = compiled.logsumexp(da.from_array(X, chunks=chunks(-1)), keepdims=True)
     assert got.shape == (6, 1)
     assert_same_bits(compiled, got.compute(), compiled.logsumexp(X, keepdims=True))
 
 
 @pytest.mark.parametrize("function", FORWARD)
-def test_dask_class_axis_in_chunks_is_refused(compiled, da, function):
+def test_dask_class_axis_in_chunks_is_refused(compiled, function):
     with pytest.raises(ValueError, match="multiple chunks"):
         getattr(compiled, function)(da.from_array(X, chunks=chunks(0)), axis=-1)
 
 
-# Options that a gufunc of a foreign array has no way to pass on: right, or refused, never ignored.
+# Options that a gufunc of a foreign array has no way to pass on.
 @pytest.mark.parametrize(
     "options",
     [
@@ -83,26 +80,21 @@ def test_dask_class_axis_in_chunks_is_refused(compiled, da, function):
         {"axis": (0, 1)},
         {"where": X > 0},
         {"dtype": "float32"},
-        {"out": np.empty((6, 8))},
+        {"out": np.full((6, 8), 7.0)},
     ],
     ids=lambda options: next(iter(options)) + "=" + type(next(iter(options.values()))).__name__,
 )
 @pytest.mark.parametrize("kind", ["dask", "pandas"])
 def test_no_option_is_ignored(compiled, kind, options):
-    if kind == "dask":
-        x = pytest.importorskip("dask.array").from_array(X, chunks=(3, -1))
-    else:
-        x = pytest.importorskip("pandas").DataFrame(X)
-    try:
-        got = compiled.softmax(x, **options)
-    except (TypeError, ValueError):
-        return
-    want = compiled.softmax(X, **options)
-    assert_same_bits(compiled, np.asarray(got), want)
-    assert "out" not in options or got is options["out"]
+    x = da.from_array(X, chunks=(3, -1)) if kind == "dask" else pd.DataFrame(X)
+    before = np.array(options["out"]) if "out" in options else None
+    with pytest.raises(TypeError, match=next(iter(options))):
+        compiled.softmax(x, **options)
+    if before is not None:
+        np.testing.assert_array_equal(options["out"], before)
 
 
-def test_losses_take_dask_arrays(compiled, da):
+def test_losses_take_dask_arrays(compiled):
     """They are computed at once: a mean needs every chunk."""
     labels = np.arange(6)
     got = compiled.cross_entropy_with_grad(da.from_array(X, chunks=3), da.from_array(labels))
@@ -113,13 +105,8 @@ def test_losses_take_dask_arrays(compiled, da):
 # ----------------------------------------------------------------------------------------- pandas
 
 
-@pytest.fixture(scope="module")
-def pd():
-    return pytest.importorskip("pandas")
-
-
 @pytest.fixture
-def frame(pd):
+def frame():
     """One block of float64."""
     return pd.DataFrame(X[:3, :4], index=["a", "b", "c"], columns=list("wxyz"))
 
@@ -127,7 +114,7 @@ def frame(pd):
 @pytest.mark.parametrize("axis", [-1, 0, 1])
 @pytest.mark.parametrize("function", ["softmax", "log_softmax"])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "one column of int64"])
-def test_data_frame(compiled, pd, frame, function, axis, dtype):
+def test_data_frame(compiled, frame, function, axis, dtype):
     frame = frame.assign(x=[1, 2, 3]) if dtype.startswith("one") else frame.astype(dtype)
     call, before = getattr(compiled, function), frame.copy()
     got = call(frame, axis=axis)
@@ -145,7 +132,7 @@ def test_data_frame_reduced(compiled, frame, axis):
 
 
 @pytest.mark.parametrize("function", PRODUCTS)
-def test_data_frame_products(compiled, pd, frame, function):
+def test_data_frame_products(compiled, frame, function):
     call = getattr(compiled, function)
     got = call(frame, frame + 1)
     assert type(got) is pd.DataFrame
@@ -158,7 +145,7 @@ def test_data_frame_of_text_is_refused(compiled, frame):
         compiled.softmax(frame.assign(x=list("abc")))
 
 
-def test_series(compiled, pd, frame):
+def test_series(compiled, frame):
     got = compiled.softmax(frame["x"])
     assert type(got) is pd.Series
     assert got.name == "x"
@@ -168,7 +155,7 @@ def test_series(compiled, pd, frame):
     assert_same_bits(compiled, total, compiled.logsumexp(frame["x"].to_numpy()))
 
 
-def test_losses_take_data_frames(compiled, pd, frame):
+def test_losses_take_data_frames(compiled, frame):
     labels = pd.Series([0, 3, 1])
     got = compiled.cross_entropy_with_grad(frame, labels)
     want = compiled.cross_entropy_with_grad(frame.to_numpy(), labels.to_numpy())

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import threadpoolctl
 from implementations import COMPILED
 
 needs_openmp = pytest.mark.skipif(
@@ -83,7 +84,6 @@ def test_context_restores_after_an_exception(compiled):
 
 @needs_openmp
 def test_threadpoolctl_counts_until_a_number_is_set(compiled):
-    threadpoolctl = pytest.importorskip("threadpoolctl")
     for n in (3, 1):
         with threadpoolctl.threadpool_limits(n, user_api="openmp"):
             assert compiled.get_num_threads() == n
@@ -129,8 +129,6 @@ SETTINGS = {  # OMP_NUM_THREADS, code, number of threads
 def test_threads_that_a_call_starts(instruction_set, setting, shape, axis):
     """A large call uses what was asked for, one of 10,000 elements no second thread."""
     omp_num_threads, code, n = SETTINGS[setting]
-    if setting == "threadpoolctl":
-        pytest.importorskip("threadpoolctl")
     environment = {"OMP_NUM_THREADS": omp_num_threads, "CSOFTMAX_ISA": instruction_set}
     done = subprocess.run(
         [sys.executable, "-c", STARTED.format(setting=code, shape=shape, axis=axis)],
