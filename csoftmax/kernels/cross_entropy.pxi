@@ -108,7 +108,8 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
                 label = (<const int64_t*> (p.label + (lane + k) * p.label_stride))[0]
                 ignored = label == p.ignore_index
                 if not ignored:
-                    c = read_like(x, p.class_weight.data + label * p.class_weight.class_stride, False)
+                    c = read_like(x, p.class_weight.data + label * p.class_weight.class_stride,
+                                  False)
                     a = <real> (1 - p.smoothing) * c
                     x_y = at[k]
                     if a != 0:
@@ -117,7 +118,8 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
                     if x_y == lane_value(rows[v].max, i) and lane_value(rests, i) < 1:
                         at_label[k] = ((weight - w_y) - lack * (weight + a)) * scale
                     else:
-                        p_y = lane_value(divide(term(broadcast(x_y), rows[v].anchor), rows[v].divisor), i)
+                        p_y = lane_value(divide(term(broadcast(x_y), rows[v].anchor),
+                                                rows[v].divisor), i)
                         at_label[k] = ((p_y * (weight + a) - w_y) - a) * scale
                     at_label[k] += lane_value(rows[v].anchor.finite, i)
                     weight = weight + a

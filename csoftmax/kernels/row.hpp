@@ -151,7 +151,8 @@ template <class T> CSOFTMAX_INLINE Vec<T> minus_ratio(Vec<T> x, Vec<T> y) {
 // The sum of all terms, NaN where the maximum is not finite.
 template <class T> CSOFTMAX_INLINE Exact<T> sum_of_terms(const Row<T>& row) {
     Vec<T> peaks = row.ties * row.anchor.peak;
-    Exact<T> sum = add_exactly(row.sum.total, {peaks, fma(row.ties, row.anchor.peak, Vec<T>{-peaks.v})});
+    Vec<T> lost = fma(row.ties, row.anchor.peak, Vec<T>{-peaks.v});
+    Exact<T> sum = add_exactly(row.sum.total, {peaks, lost});
     return {sum.value + row.anchor.finite, sum.error};
 }
 

@@ -1,4 +1,4 @@
-// simd.hpp - Vec<T>: one SIMD register of T, as wide as the instruction set this file is compiled for.
+// simd.hpp - Vec<T>: one SIMD register of T, as wide as the instruction set compiled for.
 //
 // GCC and Clang get their vector types: 16 bytes (x86-64-v2, NEON), 32 (AVX) or 64 (AVX-512).
 // Any other compiler, -DCSOFTMAX_SCALAR, and long double get one lane, by the same code.

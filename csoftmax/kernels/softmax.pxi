@@ -1,4 +1,4 @@
-# softmax.pxi - the inner loops of softmax, log_softmax, logsumexp and their vector-Jacobian products.
+# softmax.pxi - inner loops of softmax, log_softmax, logsumexp and the vector-Jacobian products.
 #
 # Operands are registers, `steps` of them `stride` entries apart, in a tile or in the caller's own
 # memory. In column form each lane is a row of its own; in row form, where `mask` is 0, all lanes

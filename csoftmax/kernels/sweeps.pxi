@@ -5,9 +5,10 @@
 #     MAXIMUM   the largest entry                       x -> row.max
 #     ADD_UP    what is summed along the classes        x, y, row.anchor -> row.sum, ...
 #     WRITE     the result                              x, y, row.factor, row.offset -> out
-# Contiguous rows, and columns of few classes, are worked on where they are ("direct"); anything else
-# goes through a dense tile, and a group that fits one tile is loaded once. Threads share the groups or, where there are fewer long
-# rows than threads, the chunks of each row; neither changes a bit of a result.
+# Contiguous rows, and columns of few classes, are worked on where they are ("direct"); anything
+# else goes through a dense tile, and a group that fits one tile is loaded once. Threads share the
+# groups or, where there are fewer long rows than threads, the chunks of each row; neither changes
+# a bit of a result.
 from cython.parallel cimport prange
 
 cdef enum:
@@ -52,7 +53,7 @@ cdef inline bint writes_rows(Operation operation) noexcept nogil:
 cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ssize_t stride,
                         Py_ssize_t y_stride, real* keep, Py_ssize_t keep_stride, Py_ssize_t j0,
                         Py_ssize_t j1, bint weighted, Order order, Row[real]* row) noexcept nogil:
-    # The classes j0 <= j < j1, of which x, y and keep hold the first; block by block (summation.hpp).
+    # The classes j0 <= j < j1, the first of which is at x, y and keep; by blocks (summation.hpp).
     cdef Py_ssize_t W = lanes_of(x), block = block_of(x)
     cdef Py_ssize_t mask = 0 if order.fold else W - 1
     cdef Py_ssize_t unit = W if order.fold else 1          # classes in a register
@@ -335,7 +336,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             p.tile_classes //= 2
         if p.n * p.width <= TILE:
             p.tile_classes = n
-        p.direct = p.n <= FEW and is_direct(operation, p, sizeof(real), p.width > 1)
+        p.direct = p.n <= FEW and is_direct(operation, p, sizeof(real), True)
     else:
         p.width = 1
         p.tile_classes = CHUNK

@@ -134,7 +134,7 @@ inline std::ptrdiff_t transposable(const View& view, std::ptrdiff_t lanes, std::
     if (!CAN_TRANSPOSE || W == 1 || !plain(view, view.class_stride, size)) return 0;
     if (n >= W) return lanes / W * W;
     if (n == 0 || view.lane_stride != n * size) return 0;
-    const std::ptrdiff_t whole = lanes - (W - n + n - 1) / n;  // rows that W - n more entries follow
+    const std::ptrdiff_t whole = lanes - (W - 1) / n;  // that W - n more entries follow
     return whole < W ? 0 : whole / W * W;
 }
 

@@ -34,7 +34,7 @@ cdef extern from *:
     #endif
 
     /* Whether this thread holds the GIL. PyGILState_Check() says yes to every thread once there has
-       been a sub-interpreter, and the code that Cython makes of prange believes it: hence the macro. */
+       been a sub-interpreter, and the code of prange believes it: hence the macro. */
     static int holds_gil(void) {
         PyThreadState *mine = PyGILState_GetThisThreadState();
         return mine != NULL && mine == PyThreadState_GetUnchecked();
@@ -197,13 +197,14 @@ cdef object gufunc(str name, str signature, str types, Kernel kernel):
         computed = "f" if dtype == "e" else dtype
         wide = "g" if dtype == "g" else "d"
         for j, letter in enumerate(types.replace(">", "")):
-            codes[i * operands + j] = code_of[{"T": dtype, "C": computed, "W": wide}.get(letter, letter)]
+            letter = {"T": dtype, "C": computed, "W": wide}.get(letter, letter)
+            codes[i * operands + j] = code_of[letter]
     # All of this lives as long as the process, as the gufunc does.
     strcpy(strings, c_name)
     strcpy(strings + len(c_name) + 1, c_signature)
     return cnp.PyUFunc_FromFuncAndDataAndSignature(
-        loops, data, codes, 4, inputs, operands - inputs, cnp.PyUFunc_None, strings, strings + len(c_name),
-        0, strings + len(c_name) + 1)
+        loops, data, codes, 4, inputs, operands - inputs, cnp.PyUFunc_None, strings,
+        strings + len(c_name), 0, strings + len(c_name) + 1)
 
 
 for name, signature, types, operation, masked, labels, gradient in (

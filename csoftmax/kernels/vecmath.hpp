@@ -21,7 +21,7 @@ template <> struct Constants<float> {
     static constexpr float LN2_LOW = 0x1.0bfbe8p-15f;
     static constexpr float ROUND = 0x1.8p+23f;  // z + ROUND has rint(z) in its low bits
     static constexpr int HEADROOM = 64;         // terms are scaled up by 2^HEADROOM
-    static constexpr float NEGLIGIBLE = 110;    // exp(-110) rounds to 0, and so does its share of a sum
+    static constexpr float NEGLIGIBLE = 110;    // exp(-110) rounds to 0
     static constexpr float SHIFT_BEYOND = 1024;
     static constexpr float EXP_LOW = -105, EXP_HIGH = 89.5f;
     static constexpr float EXP[] = {0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558f2p-5f,
