@@ -29,17 +29,21 @@ cdef inline void load_target_weights(real* y, const Problem& p, Py_ssize_t lane,
 
 
 cdef inline void add_weights(const real* x, Py_ssize_t stride, const real* w,
-                             Py_ssize_t w_stride, Py_ssize_t steps, Py_ssize_t mask,
-                             Row[real]* row) noexcept nogil:
+                             Py_ssize_t w_stride, Py_ssize_t steps, const Row[real]* row,
+                             Exact[real]* weight, Exact[real]* spread) noexcept nogil:
     # weight += w_j; spread += w_j (max - x_j)
-    cdef Vec[real] w_j
-    cdef Py_ssize_t i, k
-    for i in range(steps):
-        k = i & mask
-        w_j = load(w + i * w_stride)
-        row.weight.partial[k] = row.weight.partial[k] + w_j
-        row.spread.partial[k] = row.spread.partial[k] + weighted_gap(w_j, load(x + i * stride),
-                                                                     row.anchor)
+    cdef Vec[real] w_j, s, t
+    cdef Py_ssize_t i = 0, end
+    while i < steps:
+        end = min(i + BLOCK, steps)
+        s = t = broadcast(<real> 0)
+        while i < end:
+            w_j = load(w + i * w_stride)
+            s = s + w_j
+            t = t + weighted_gap(w_j, load(x + i * stride), row.anchor)
+            i += 1
+        weight[0] = add_exactly(weight[0], exact(s))
+        spread[0] = add_exactly(spread[0], exact(t))
 
 
 cdef inline void write_cross_entropy_gradient(
@@ -87,12 +91,14 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
     cdef real loss, a, c, scale, x_y, log_sum, weight, lack, p_y, w_y
     cdef int64_t label
     cdef bint ignored
+    cdef Exact[real] exact_rest
     cdef Vec[real] rests, logs, weights, spreads
     cdef Py_ssize_t v, i, k
     for v in range(vectors):
         rows[v].divisor = make_divisor(sum_of_terms(rows[v]))
-        rests = rest(rows[v])
-        logs = vec_log1p(rests) + rows[v].anchor.finite
+        exact_rest = rest(rows[v])
+        rests = rounded(exact_rest)
+        logs = rounded(vec_log1p(exact_rest)) + rows[v].anchor.finite
         weights = value(rows[v].weight)
         spreads = value(rows[v].spread)
         rows[v].peak = dominant_peak(rows[v], rests)
@@ -155,13 +161,18 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
 
 
 cdef inline void add_cce(const real* y, Py_ssize_t stride, const real* yhat,
-                         Py_ssize_t yhat_stride, Py_ssize_t steps, Py_ssize_t mask,
-                         Row[real]* row) noexcept nogil:
-    # sum += y_j * log(yhat_j), with 0 * log(0) = 0
-    cdef Py_ssize_t i
-    for i in range(steps):
-        row.sum.partial[i & mask] = row.sum.partial[i & mask] + x_log_y(
-            load(y + i * stride), load(yhat + i * yhat_stride))
+                         Py_ssize_t yhat_stride, Py_ssize_t steps,
+                         Exact[real]* total) noexcept nogil:
+    # total += y_j * log(yhat_j), with 0 * log(0) = 0
+    cdef Vec[real] s
+    cdef Py_ssize_t i = 0, end
+    while i < steps:
+        end = min(i + BLOCK, steps)
+        s = broadcast(<real> 0)
+        while i < end:
+            s = s + x_log_y(load(y + i * stride), load(yhat + i * yhat_stride))
+            i += 1
+        total[0] = add_exactly(total[0], exact(s))
 
 
 cdef inline void write_cce_gradient(const real* y, Py_ssize_t stride, const real* yhat,

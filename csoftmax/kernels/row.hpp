@@ -9,8 +9,8 @@
 
 namespace csoftmax {
 
-// a / sum: by the reciprocal in two words where products can be fused, where it is as good as
-// rounded once; as a division by the rounded sum elsewhere. A single entry gets exactly 1.
+// a / sum, as good as rounded once: by the reciprocal in two words where products can be fused, by
+// a division that is put right elsewhere. A single entry gets exactly 1.
 #if defined(CSOFTMAX_FUSED)
 template <class T> struct Divisor {
     Vec<T> inverse, error;
@@ -26,13 +26,14 @@ template <class T> CSOFTMAX_INLINE Vec<T> divide(Vec<T> a, const Divisor<T>& d) 
 }
 #else
 template <class T> struct Divisor {
-    Vec<T> sum;
+    Vec<T> sum, excess;
 };
 template <class T> CSOFTMAX_INLINE Divisor<T> divisor(Exact<T> sum) {
-    return {sum.value + sum.error};
+    return {sum.value, sum.error / sum.value};
 }
 template <class T> CSOFTMAX_INLINE Vec<T> divide(Vec<T> a, const Divisor<T>& d) {
-    return a / d.sum;
+    Vec<T> quotient = a / d.sum;
+    return quotient - quotient * d.excess;
 }
 #endif
 
@@ -126,7 +127,7 @@ CSOFTMAX_INLINE Vec<T> at_or_below_peak(Vec<T> e, Vec<T> at, Vec<T> below, Vec<T
 // The peak of the rows that have a maximum with a probability over 1/2; elsewhere NaN.
 template <class T> CSOFTMAX_INLINE Vec<T> dominant_peak(const Row<T>& row, Vec<T> rest) {
     return choose(rest >= broadcast(T(1)), broadcast(std::numeric_limits<T>::quiet_NaN()),
-                  row.anchor.peak);
+                  row.anchor.peak.value);
 }
 
 // w (max - x), and 0 where w is 0 though x may be -inf.
@@ -150,15 +151,16 @@ template <class T> CSOFTMAX_INLINE Vec<T> minus_ratio(Vec<T> x, Vec<T> y) {
 
 // The sum of all terms, NaN where the maximum is not finite.
 template <class T> CSOFTMAX_INLINE Exact<T> sum_of_terms(const Row<T>& row) {
-    Vec<T> peaks = row.ties * row.anchor.peak;
-    Vec<T> lost = fma(row.ties, row.anchor.peak, Vec<T>{-peaks.v});
-    Exact<T> sum = add_exactly(row.sum.total, {peaks, lost});
+    Exact<T> peaks = multiply_exactly(row.ties, row.anchor.peak.value);
+    peaks.error = peaks.error + row.ties * row.anchor.peak.error;
+    Exact<T> sum = add_exactly(row.sum.total, peaks);
     return {sum.value + row.anchor.finite, sum.error};
 }
 
 // Sum of exp(x - max) over all entries but one maximum.
-template <class T> CSOFTMAX_INLINE Vec<T> rest(const Row<T>& row) {
-    return (row.ties - broadcast(T(1))) + value(row.sum) / row.anchor.peak;
+template <class T> CSOFTMAX_INLINE Exact<T> rest(const Row<T>& row) {
+    return add_exactly(exact(row.ties - broadcast(T(1))),
+                       divide_exactly(row.sum.total, row.anchor.peak));
 }
 
 }  // namespace csoftmax

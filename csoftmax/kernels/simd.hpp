@@ -206,7 +206,7 @@ template <class T> CSOFTMAX_INLINE void transpose(Vec<T> (&)[Vec<T>::LANES]) {}
 #endif
 
 // combine(lane i, lane i + half) for half = LANES/2, ..., 2, 1: every lane ends with the result.
-// Columns combine their partial sums in the same pairs (summation.hpp).
+// Columns combine the lanes of a sum in the same pairs (summation.hpp).
 template <int half, class State, class Combine>
 CSOFTMAX_INLINE State across_lanes(State a, Combine combine) {
     if constexpr (half == 0)

@@ -18,26 +18,30 @@ cdef extern from "simd.hpp" namespace "csoftmax" nogil:
     Vec[T] fma[T](Vec[T], Vec[T], Vec[T])
     Vec[T] vec_max "csoftmax::max"[T](Vec[T], Vec[T])
 
+cdef extern from "exact.hpp" namespace "csoftmax" nogil:
+    cdef cppclass Exact[T]:
+        Vec[T] value, error
+    Exact[T] exact[T](Vec[T])
+    Exact[T] add_exactly[T](Exact[T], Exact[T])
+    Exact[T] add_number[T](Exact[T], Vec[T])
+    Vec[T] rounded[T](Exact[T])
+
 cdef extern from "vecmath.hpp" namespace "csoftmax" nogil:
     cdef cppclass Anchor[T]:
         Vec[T] finite
     Vec[T] term[T](Vec[T], const Anchor[T]&)
     Vec[T] vec_exp "csoftmax::exp"[T](Vec[T])
-    Vec[T] vec_log1p "csoftmax::log1p"[T](Vec[T])
+    Exact[T] vec_log1p "csoftmax::log1p"[T](Exact[T])
 
 cdef extern from "summation.hpp" namespace "csoftmax" nogil:
-    const Py_ssize_t CHUNK
-    int block_of[T](const T*)
-    cdef cppclass Exact[T]:
-        pass
+    const Py_ssize_t CHUNK, BLOCK, FEW
     cdef cppclass LaneSum[T]:
-        Vec[T]* partial
         Exact[T]* lanes
+        Exact[T] total
     cdef cppclass Order:
-        bint fold, short_row
+        bint fold
+        int registers
     Order order_of[T](const T*, bint fold, ptrdiff_t n)
-    void flush[T](Vec[T]& partial, Exact[T]& total)
-    void end_block[T](LaneSum[T]&, Order)
     Vec[T] value[T](const LaneSum[T]&)
 
 cdef extern from "row.hpp" namespace "csoftmax" nogil:
@@ -68,7 +72,7 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     Exact[T] sum_of_terms[T](const Row[T]&)
     Divisor[T] make_divisor "csoftmax::divisor"[T](Exact[T])
     Vec[T] divide[T](Vec[T], const Divisor[T]&)
-    Vec[T] rest[T](const Row[T]&)
+    Exact[T] rest[T](const Row[T]&)
 
 cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     cdef cppclass View:

@@ -1,8 +1,8 @@
 # softmax.pxi - inner loops of softmax, log_softmax, logsumexp and the vector-Jacobian products.
 #
 # Operands are registers, `steps` of them `stride` entries apart, in a tile or in the caller's own
-# memory. In column form each lane is a row of its own; in row form, where `mask` is 0, all lanes
-# belong to one row. Term number i of a column goes to partial sum i mod W (summation.hpp).
+# memory. In column form each lane is a row of its own, in row form all lanes belong to one row. The
+# registers that a sum is given are those of one of its lanes (summation.hpp).
 
 
 cdef inline void find_maximum(const real* x, Py_ssize_t stride, Py_ssize_t steps,
@@ -20,46 +20,23 @@ cdef inline void find_maximum(const real* x, Py_ssize_t stride, Py_ssize_t steps
     row.max = vec_max(a, b)
 
 
-cdef inline void add_row_terms(const real* x, real* keep, Py_ssize_t steps, bint blocks,
-                               Row[real]* row) noexcept nogil:
-    # e_j = exp(x_j - max) * peak of one row; keep_j <- e_j unless keep is NULL
-    # sum += e_j below the maximum, whose ties are counted
-    cdef Anchor[real] anchor = row.anchor
-    cdef Vec[real] x_j, e, s = row.sum.partial[0], ties = broadcast(<real> 0)
-    cdef Exact[real] total = row.sum.lanes[0]
-    cdef Py_ssize_t W = lanes_of(x), i = 0, end
-    while i < steps:
-        end = min(steps, i + 8)
-        while i < end:
-            x_j = load(x + i * W)
-            e = term(x_j, anchor)
-            if keep != NULL:
-                store(keep + i * W, e)
-            s = s + below(e, x_j, anchor)
-            ties = ties + tie(x_j, anchor)
-            i += 1
-        if blocks and end % 8 == 0:
-            flush(s, total)
-    row.sum.partial[0] = s
-    row.sum.lanes[0] = total
-    row.ties = row.ties + ties      # many at once: 2^24 + 1 is no float
-
-
-cdef inline void add_column_terms(const real* x, Py_ssize_t stride, real* keep,
-                                  Py_ssize_t keep_stride, Py_ssize_t steps,
-                                  Row[real]* row) noexcept nogil:
-    # the same for a block of columns
+cdef inline void add_terms(const real* x, Py_ssize_t stride, real* keep, Py_ssize_t keep_stride,
+                           Py_ssize_t steps, Row[real]* row, Exact[real]* total) noexcept nogil:
+    # e_j = exp(x_j - max) * peak; keep_j <- e_j unless keep is NULL
+    # total += e_j below the maximum, whose ties are counted
     cdef Anchor[real] anchor = row.anchor
     cdef Vec[real] x_j, e, ties = broadcast(<real> 0)
-    cdef Py_ssize_t mask = lanes_of(x) - 1, i
+    cdef Exact[real] s = total[0]
+    cdef Py_ssize_t i
     for i in range(steps):
         x_j = load(x + i * stride)
         e = term(x_j, anchor)
         if keep != NULL:
             store(keep + i * keep_stride, e)
-        row.sum.partial[i & mask] = row.sum.partial[i & mask] + below(e, x_j, anchor)
+        s = add_number(s, below(e, x_j, anchor))
         ties = ties + tie(x_j, anchor)
-    row.ties = row.ties + ties
+    total[0] = s
+    row.ties = row.ties + ties      # many at once: 2^24 + 1 is no float
 
 
 cdef inline void write_softmax(const real* x, Py_ssize_t stride, real* out, Py_ssize_t out_stride,
@@ -87,13 +64,18 @@ cdef inline void write_log_softmax(const real* x, Py_ssize_t stride, real* out,
 
 
 cdef inline void add_products(const real* y, Py_ssize_t stride, const real* grad,
-                              Py_ssize_t grad_stride, Py_ssize_t steps, Py_ssize_t mask,
-                              Row[real]* row) noexcept nogil:
-    # sum += y_j * grad_j
-    cdef Py_ssize_t i
-    for i in range(steps):
-        row.sum.partial[i & mask] = fma(load(y + i * stride), load(grad + i * grad_stride),
-                                        row.sum.partial[i & mask])
+                              Py_ssize_t grad_stride, Py_ssize_t steps,
+                              Exact[real]* total) noexcept nogil:
+    # total += y_j * grad_j
+    cdef Vec[real] s
+    cdef Py_ssize_t i = 0, end
+    while i < steps:
+        end = min(i + BLOCK, steps)
+        s = broadcast(<real> 0)
+        while i < end:
+            s = fma(load(y + i * stride), load(grad + i * grad_stride), s)
+            i += 1
+        total[0] = add_exactly(total[0], exact(s))
 
 
 cdef inline void write_softmax_vjp(const real* y, Py_ssize_t stride, const real* grad,
@@ -107,11 +89,17 @@ cdef inline void write_softmax_vjp(const real* y, Py_ssize_t stride, const real*
 
 
 cdef inline void add_entries(const real* grad, Py_ssize_t stride, Py_ssize_t steps,
-                             Py_ssize_t mask, Row[real]* row) noexcept nogil:
-    # sum += grad_j
-    cdef Py_ssize_t i
-    for i in range(steps):
-        row.sum.partial[i & mask] = row.sum.partial[i & mask] + load(grad + i * stride)
+                             Exact[real]* total) noexcept nogil:
+    # total += grad_j
+    cdef Vec[real] s
+    cdef Py_ssize_t i = 0, end
+    while i < steps:
+        end = min(i + BLOCK, steps)
+        s = broadcast(<real> 0)
+        while i < end:
+            s = s + load(grad + i * stride)
+            i += 1
+        total[0] = add_exactly(total[0], exact(s))
 
 
 cdef inline void write_log_softmax_vjp(const real* log_y, Py_ssize_t stride, const real* grad,

@@ -17,7 +17,7 @@ cdef enum:
     TILE = 4096            # entries of a tile; Scratch in tile.hpp
     SHORT_BYTES = 800      # contiguous rows up to here are worth transposing into column form
     GATHER = 2             # times the work of a register that is gathered entry by entry
-    FEW = 16               # classes that are worked on in place in column form
+    IN_PLACE = 16          # classes of columns that need no tile
     WAVE = 256             # chunks of one row between two additions of their sums
     SERIAL_BELOW = 65536   # entries that do not pay for waking threads
     SHARE = 16384          # entries that each thread gets at least
@@ -51,41 +51,28 @@ cdef inline bint writes_rows(Operation operation) noexcept nogil:
 
 
 cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ssize_t stride,
-                        Py_ssize_t y_stride, real* keep, Py_ssize_t keep_stride, Py_ssize_t j0,
-                        Py_ssize_t j1, bint weighted, Order order, Row[real]* row) noexcept nogil:
-    # The classes j0 <= j < j1, the first of which is at x, y and keep; by blocks (summation.hpp).
-    cdef Py_ssize_t W = lanes_of(x), block = block_of(x)
-    cdef Py_ssize_t mask = 0 if order.fold else W - 1
-    cdef Py_ssize_t unit = W if order.fold else 1          # classes in a register
-    cdef Py_ssize_t j = j0, end, at, steps
-    cdef bint terms = not takes_pair(operation)
-    while j < j1 and operation != CCE_GRADIENT:
-        end = min(j1, (j // block + 1) * block)
-        steps = (end - j + unit - 1) // unit
-        at = (j - j0) // unit
+                        Py_ssize_t y_stride, real* keep, Py_ssize_t keep_stride, Py_ssize_t steps,
+                        bint weighted, Order order, Row[real]* row) noexcept nogil:
+    # `steps` registers of classes, each lane of the sums on its own.
+    cdef Py_ssize_t registers = order.registers, i, count
+    for i in range(min(registers, steps)):
+        count = (steps - i + registers - 1) // registers
         if operation == SOFTMAX_VJP:
-            add_products(x + at * stride, stride, y + at * y_stride, y_stride, steps, mask, row)
+            add_products(x, stride * registers, y, y_stride * registers, count, row.sum.lanes + i)
         elif operation == LOG_SOFTMAX_VJP:
-            add_entries(y + at * y_stride, y_stride, steps, mask, row)
+            add_entries(y, y_stride * registers, count, row.sum.lanes + i)
         elif operation == CCE:
-            add_cce(x + at * stride, stride, y + at * y_stride, y_stride, steps, mask, row)
-        elif weighted:
-            add_weights(x + at * stride, stride, y + at * y_stride, y_stride, steps, mask, row)
-        if terms and not order.fold:
-            add_column_terms(x + at * stride, stride,
-                             <real*> NULL if keep == NULL else keep + at * keep_stride, keep_stride,
-                             steps, row)
-        if end % block == 0 and not order.short_row:
+            add_cce(x, stride * registers, y, y_stride * registers, count, row.sum.lanes + i)
+        elif not takes_pair(operation):
             if weighted:
-                end_block(row.weight, order)
-                end_block(row.spread, order)
-            if not (terms and order.fold):
-                end_block(row.sum, order)
-        j = end
-        if terms and order.fold and not weighted:
-            break
-    if terms and order.fold:
-        add_row_terms(x, keep, (j1 - j0 + W - 1) // W, not order.short_row, row)
+                add_weights(x, stride * registers, y, y_stride * registers, count, row,
+                            row.weight.lanes + i, row.spread.lanes + i)
+            add_terms(x, stride * registers, keep, keep_stride * registers, count, row,
+                      row.sum.lanes + i)
+        x += stride
+        y += y_stride
+        if keep != NULL:
+            keep += keep_stride
 
 
 cdef inline void write_result(Operation operation, const real* x, const real* y, Py_ssize_t stride,
@@ -142,7 +129,7 @@ cdef inline void visit_directly(real* y, Operation operation, Sweep sweep, const
         else:
             add_up(operation, x + v * W, second + v * W, stride, y_stride,
                    <real*> NULL if out == NULL or not keeps_terms(operation) else out + v * W,
-                   out_stride, j0, j1, weighted, order, rows + v)
+                   out_stride, steps, weighted, order, rows + v)
 
 
 cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, Sweep sweep,
@@ -182,7 +169,7 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
     else:
         for v in range(vectors):
             add_up(operation, x + v * W, y + v * W, stride, stride,
-                   x + v * W if keep else <real*> NULL, stride, j0, j1, weighted, order, rows + v)
+                   x + v * W if keep else <real*> NULL, stride, steps, weighted, order, rows + v)
 
 
 cdef inline void visit(real* x, real* y, Operation operation, Sweep sweep, const Problem& p,
@@ -190,9 +177,11 @@ cdef inline void visit(real* x, real* y, Operation operation, Sweep sweep, const
                        Row[real]* rows) noexcept nogil:
     # One sweep over the classes j0 <= j < j1 of one group.
     cdef bint fold = p.width == 1
-    cdef Py_ssize_t W = lanes_of(x), j = j0, v
+    cdef Py_ssize_t W = lanes_of(x), unit = W, j = j0, v
+    if takes_pair(operation) or (operation == CROSS_ENTROPY and has_weights(p)):
+        unit *= BLOCK
     if p.direct and (fold or lanes == p.width):
-        j = j0 + (j1 - j0) // W * W if fold else j1
+        j = j0 + (j1 - j0) // unit * unit if fold else j1
         if j > j0:
             visit_directly(y, operation, sweep, p, lane, j0, j, rows)
     if j < j1:
@@ -290,9 +279,9 @@ cdef inline void prepare_writing(Operation operation, Row[real]* row) noexcept n
     if operation == SOFTMAX:
         row.divisor = make_divisor(sum_of_terms(row[0]))
     elif operation == LOG_SOFTMAX:
-        row.offset = vec_log1p(rest(row[0])) + row.anchor.finite
+        row.offset = rounded(vec_log1p(rest(row[0]))) + row.anchor.finite
     elif operation == LOGSUMEXP:
-        row.factor = row.max + vec_log1p(rest(row[0]))
+        row.factor = rounded(add_exactly(exact(row.max), vec_log1p(rest(row[0]))))
     elif operation == CCE:
         row.factor = broadcast(<real> 0) - value(row.sum)
     else:
@@ -324,10 +313,12 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     threads = <int> min(<Py_ssize_t> threads, p.lanes * n // SHARE + 1)
     p.row_threads = 1
     row_vectors = p.lanes * ((n + W - 1) // W)
-    if W > 1 and ((n * <Py_ssize_t> sizeof(real) <= SHORT_BYTES and vectors * n <= row_vectors)
+    if W > 1 and (n <= FEW
+                  or (n * <Py_ssize_t> sizeof(real) <= SHORT_BYTES and vectors * n <= row_vectors)
                   or (p.lanes > 1 and lanes_adjacent(p.x)
                       and vectors * n < GATHER * row_vectors)):
         vectors = max(<Py_ssize_t> 1, min(<Py_ssize_t> MAX_VECTORS, vectors // threads))
+        vectors = min(vectors, max(<Py_ssize_t> 1, TILE // (W * W * BLOCK)))  # whole blocks
         if 2 * n * W <= TILE:                 # two registers a class make a cache line
             vectors = min(vectors, TILE // (n * W))
         p.width = vectors * W
@@ -336,7 +327,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             p.tile_classes //= 2
         if p.n * p.width <= TILE:
             p.tile_classes = n
-        p.direct = p.n <= FEW and is_direct(operation, p, sizeof(real), True)
+        p.direct = p.n <= IN_PLACE and is_direct(operation, p, sizeof(real), True)
     else:
         p.width = 1
         p.tile_classes = CHUNK

@@ -6,7 +6,7 @@
 
 #include <type_traits>
 
-#include "simd.hpp"
+#include "exact.hpp"
 
 namespace csoftmax {
 
@@ -20,8 +20,8 @@ template <> struct Constants<float> {
     static constexpr float LN2_HIGH = 0x1.62ep-1f;  // 13 bits: k * LN2_HIGH is exact for |k| < 2^11
     static constexpr float LN2_LOW = 0x1.0bfbe8p-15f;
     static constexpr float ROUND = 0x1.8p+23f;  // z + ROUND has rint(z) in its low bits
-    static constexpr int HEADROOM = 64;         // terms are scaled up by 2^HEADROOM
-    static constexpr float NEGLIGIBLE = 110;    // exp(-110) rounds to 0
+    static constexpr int HEADROOM = 80;         // terms are scaled up by 2^HEADROOM
+    static constexpr float NEGLIGIBLE = 140;    // 2^50 terms of exp(-140) round to 0
     static constexpr float SHIFT_BEYOND = 1024;
     static constexpr float EXP_LOW = -105, EXP_HIGH = 89.5f;
     static constexpr float EXP[] = {0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558f2p-5f,
@@ -39,7 +39,7 @@ template <> struct Constants<double> {
     static constexpr double LN2_LOW = -0x1.8432a1b0e2634p-43;
     static constexpr double ROUND = 0x1.8p+52;
     static constexpr int HEADROOM = 512;
-    static constexpr double NEGLIGIBLE = 760;
+    static constexpr double NEGLIGIBLE = 1000;
     static constexpr double SHIFT_BEYOND = 8192;
     static constexpr double EXP_LOW = -746, EXP_HIGH = 710;
     static constexpr double EXP[] = {
@@ -62,15 +62,16 @@ CSOFTMAX_INLINE Vec<T> horner(const T (&coefficients)[N], Vec<T> x) {
     return y;
 }
 
-// t = k ln 2 + r with |r| <= ln(2) / 2; returns exp(r), wrong by less than 1 ULP, and k + ROUND.
+// t = k ln 2 + r with |r| <= ln(2) / 2; returns exp(r), and k + ROUND. The first word is wrong by
+// less than 1 ULP, both together by some 1/4: by the rounding of r and of what is added to 1.
 // |t| stays below the bound up to which k * LN2_HIGH is exact, so r is rounded once.
-template <class T> CSOFTMAX_INLINE Vec<T> exp_reduced(Vec<T> t, Vec<T>& k_plus_round) {
+template <class T> CSOFTMAX_INLINE Exact<T> exp_reduced(Vec<T> t, Vec<T>& k_plus_round) {
     using C = Constants<T>;
     k_plus_round = fma(t, broadcast(C::LOG2_E), broadcast(C::ROUND));
     Vec<T> k = k_plus_round - broadcast(C::ROUND);
     Vec<T> r = fma(k, broadcast(-C::LN2_HIGH), t);
     r = fma(k, broadcast(-C::LN2_LOW), r);
-    return broadcast(T(1)) + fma(r * r, horner(C::EXP, r), r);
+    return add_smaller(broadcast(T(1)), fma(r * r, horner(C::EXP, r), r));
 }
 
 // What the terms of a row are measured against. The loss of accuracy in exp(x - max) comes from the
@@ -80,46 +81,45 @@ template <class T> CSOFTMAX_INLINE Vec<T> exp_reduced(Vec<T> t, Vec<T>& k_plus_r
 template <class T> struct Anchor {
     Vec<T> max;
     Vec<T> shift;
-    Vec<T> floor;                    // x - shift at or below this is a term of 0
+    Vec<T> floor;                    // of x - shift: anything below is as good as this
     typename Vec<T>::Bits exponent;  // K + ROUND, less what scales the terms up, as bits
-    Vec<T> peak;                     // the term of the maximum itself
+    Exact<T> peak;                   // the term of the maximum itself
     Vec<T> finite;                   // 0 where max is finite, else NaN
 };
 
-// The term of x: exp(x - max) * peak, where peak lies within [0.7, 1.5) * 2^HEADROOM. Exactly 0 for
-// -inf and for what is negligible; NaN for NaN. Terms that matter are never subnormal.
+// The term of x: exp(x - max) * peak, where peak lies within [0.7, 1.5) * 2^HEADROOM. NaN for NaN.
+// Never subnormal, and never 0: a term at the floor vanishes when it is divided by the sum.
 template <class T> CSOFTMAX_INLINE Vec<T> term(Vec<T> x, const Anchor<T>& a) {
-    const Vec<T> zero = broadcast(T(0));
     Vec<T> t = x - a.shift;
     if constexpr (BY_LIBRARY<T>) {
-        return choose(t <= a.floor, zero, Vec<T>{std::exp(t.v)});
+        return {std::exp(t.v)};
     } else {
         Vec<T> k;
-        Vec<T> e = exp_reduced(t, k);
-        Vec<T> scale = from_bits<T>((bits(k) - a.exponent) << Constants<T>::MANTISSA_BITS);
-        return choose(t <= a.floor, zero, e * scale);
+        Vec<T> e = exp_reduced(max(a.floor, t), k).value;
+        return e * from_bits<T>((bits(k) - a.exponent) << Constants<T>::MANTISSA_BITS);
     }
 }
 
 template <class T> CSOFTMAX_INLINE Anchor<T> anchor(Vec<T> max) {
     Anchor<T> a;
-    const Vec<T> zero = broadcast(T(0)), infinite = broadcast(INFINITE<T>);
+    const Vec<T> zero = broadcast(T(0));
+    auto infinite = abs(max) >= broadcast(INFINITE<T>);
     a.max = max;
     a.finite = max - max;
     if constexpr (BY_LIBRARY<T>) {
-        a.shift = choose(abs(max) >= infinite, zero, max);
-        a.floor = choose(abs(max) >= infinite, max, Vec<T>{-infinite.v});
-        a.peak = broadcast(T(1));
+        a.shift = max;
+        a.peak = exact(broadcast(T(1)));
     } else {
         using C = Constants<T>;
         a.shift = choose(abs(max) >= broadcast(C::SHIFT_BEYOND), max, zero);
-        a.shift = choose(abs(max) >= infinite, zero, a.shift);
-        a.floor = (max - a.shift) - broadcast(C::NEGLIGIBLE);
-        Vec<T> k;
-        exp_reduced(max - a.shift, k);
+        Vec<T> t = choose(infinite, zero, max - a.shift), k;
+        a.floor = t - broadcast(C::NEGLIGIBLE);
+        Exact<T> e = exp_reduced(t, k);
+        const Vec<T> up = broadcast(std::ldexp(T(1), C::HEADROOM));
         a.exponent = bits(k) - (C::EXPONENT_BIAS + C::HEADROOM);
-        a.peak = choose(abs(max) >= infinite, broadcast(T(1)), term(max, a));
+        a.peak = {e.value * up, e.error * up};
     }
+    a.shift = choose(max <= broadcast(-INFINITE<T>), zero, a.shift);  // no NaN of -inf - -inf
     return a;
 }
 
@@ -134,7 +134,7 @@ template <class T> CSOFTMAX_INLINE Vec<T> exp(Vec<T> x) {
         Vec<T> t = max(broadcast(C::EXP_LOW), x);
         t = choose(t >= broadcast(C::EXP_HIGH), broadcast(C::EXP_HIGH), t);
         Vec<T> k;
-        Vec<T> e = exp_reduced(t, k);
+        Vec<T> e = exp_reduced(t, k).value;
         // 2^k in two factors, the second of which leaves the normal range
         auto half = bits(k) + (C::EXPONENT_BIAS + C::HEADROOM);
         auto other = bits(k) + (C::EXPONENT_BIAS - C::HEADROOM);
@@ -146,14 +146,14 @@ template <class T> CSOFTMAX_INLINE Vec<T> exp(Vec<T> x) {
 
 // k ln 2 + log(1 + f) + c, with 1 + f in [sqrt(1/2), sqrt(2)). After FreeBSD's s_log1p.c:
 //   log(1 + f) = f - f^2/2 + s (f^2/2 + s^2 L(s^2)),  s = f / (2 + f).
-template <class T> CSOFTMAX_INLINE Vec<T> log_reduced(Vec<T> k, Vec<T> f, Vec<T> c) {
+template <class T> CSOFTMAX_INLINE Exact<T> log_reduced(Vec<T> k, Vec<T> f, Vec<T> c) {
     using C = Constants<T>;
     Vec<T> s = f / (broadcast(T(2)) + f);
     Vec<T> z = s * s;
     Vec<T> half_square = broadcast(T(0.5)) * f * f;
     Vec<T> tail = fma(s, fma(z, horner(C::LOG, z), half_square),
                       fma(k, broadcast(C::LN2_LOW), c));
-    return fma(k, broadcast(C::LN2_HIGH), f - (half_square - tail));
+    return add_exactly(exact(k * broadcast(C::LN2_HIGH)), add_smaller(f, tail - half_square));
 }
 
 // u = 2^k m with m in [sqrt(1/2), sqrt(2)), for normal u > 0.
@@ -166,20 +166,22 @@ template <class T> CSOFTMAX_INLINE Vec<T> split_exponent(Vec<T> u, Vec<T>& k) {
     return from_bits<T>(bits(u) - (exponent << C::MANTISSA_BITS));
 }
 
-// log(1 + x) for x >= -1, relative error about 1 ULP also for tiny x.
-template <class T> CSOFTMAX_INLINE Vec<T> log1p(Vec<T> x) {
+// log(1 + x) for x >= -1; both words together are wrong by some 1/4 ULP, also for tiny x.
+template <class T> CSOFTMAX_INLINE Exact<T> log1p(Exact<T> x) {
     if constexpr (BY_LIBRARY<T>) {
-        return {std::log1p(x.v)};
+        return exact(Vec<T>{std::log1p(rounded(x).v)});
     } else {
         const Vec<T> one = broadcast(T(1)), zero = broadcast(T(0));
-        Vec<T> u = one + x;
-        Vec<T> lost = choose(x >= one, one - (u - x), x - (u - one));  // by the rounding of u
+        Exact<T> u = add_exactly(exact(one), x);
         Vec<T> k;
-        Vec<T> m = split_exponent(u, k);
-        auto near = abs(k) <= zero;  // there f is x itself, and nothing is lost
-        Vec<T> y = log_reduced(k, choose(near, x, m - one), choose(near, zero, lost / u));
-        y = choose(u <= zero, broadcast(-INFINITE<T>), y);
-        return choose(x >= broadcast(T(-1)), y, x + (u - u));  // NaN
+        Vec<T> m = split_exponent(u.value, k);
+        auto near = abs(k) <= zero;  // there f is x itself
+        Vec<T> beyond = choose(near, x.error, u.error) / u.value;
+        Exact<T> y = log_reduced(k, choose(near, x.value, m - one), beyond);
+        y.value = choose(u.value <= zero, broadcast(-INFINITE<T>), y.value);
+        y.error = choose(u.value <= zero, zero, y.error);
+        y.value = choose(x.value >= Vec<T>{-one.v}, y.value, x.value + (u.value - u.value));  // NaN
+        return y;
     }
 }
 
@@ -195,7 +197,7 @@ template <class T> CSOFTMAX_INLINE Vec<T> log(Vec<T> x) {
         Vec<T> u = choose(normal, x, x * broadcast(std::ldexp(T(1), C::HEADROOM)));
         Vec<T> m = split_exponent(u, k);
         k = k - choose(normal, zero, broadcast(T(C::HEADROOM)));
-        Vec<T> y = log_reduced(k, m - broadcast(T(1)), zero);
+        Vec<T> y = rounded(log_reduced(k, m - broadcast(T(1)), zero));
         y = choose(x >= infinite, x, y);
         y = choose(x <= zero, x - x + (infinite - infinite), y);  // NaN for negatives
         y = choose(abs(x) <= zero, Vec<T>{-infinite.v}, y);
