@@ -42,8 +42,8 @@ cdef inline void add_weights(const real* x, Py_ssize_t stride, const real* w,
             s = s + w_j
             t = t + weighted_gap(w_j, load(x + i * stride), row.anchor)
             i += 1
-        weight[0] = add_exactly(weight[0], exact(s))
-        spread[0] = add_exactly(spread[0], exact(t))
+        weight[0] = add_any(weight[0], exact(s))
+        spread[0] = add_any(spread[0], exact(t))
 
 
 cdef inline void write_cross_entropy_gradient(
@@ -172,7 +172,7 @@ cdef inline void add_cce(const real* y, Py_ssize_t stride, const real* yhat,
         while i < end:
             s = s + x_log_y(load(y + i * stride), load(yhat + i * yhat_stride))
             i += 1
-        total[0] = add_exactly(total[0], exact(s))
+        total[0] = add_any(total[0], exact(s))
 
 
 cdef inline void write_cce_gradient(const real* y, Py_ssize_t stride, const real* yhat,

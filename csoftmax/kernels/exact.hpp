@@ -1,7 +1,7 @@
 // exact.hpp - Exact<T>: a number in two words, value + error, and what keeps the second one.
 //
-// The error is that of rounding the value, so |error| is at most about half a unit in its last
-// place. Sources: Knuth (TwoSum), Dekker (products without fused multiply-add).
+// The error is what rounding the value has lost. two_sum is by Knuth, fast_two_sum and the product
+// without fused multiply-add are by Dekker.
 #pragma once
 
 #include "simd.hpp"
@@ -17,24 +17,25 @@ template <class T> struct Exact {
 template <class T> CSOFTMAX_INLINE Exact<T> exact(Vec<T> a) { return {a, broadcast(T(0))}; }
 template <class T> CSOFTMAX_INLINE Vec<T> rounded(Exact<T> a) { return a.value + a.error; }
 
-// a + b. An infinite sum has no error worth keeping: its NaN would spoil it.
-template <class T> CSOFTMAX_INLINE Exact<T> add_exactly(Exact<T> a, Exact<T> b) {
-    Vec<T> s = a.value + b.value;
-    Vec<T> from_b = s - a.value;
-    Vec<T> lost = (a.value - (s - from_b)) + (b.value - from_b);
-    lost = choose(abs(s) >= broadcast(std::numeric_limits<T>::infinity()), broadcast(T(0)), lost);
-    return {s, (a.error + b.error) + lost};
+template <class T> CSOFTMAX_INLINE Exact<T> two_sum(Vec<T> a, Vec<T> b) {
+    Vec<T> s = a + b, from_b = s - a;
+    return {s, (a - (s - from_b)) + (b - from_b)};
 }
-// a + b for one more finite number b.
-template <class T> CSOFTMAX_INLINE Exact<T> add_number(Exact<T> a, Vec<T> b) {
-    Vec<T> s = a.value + b;
-    Vec<T> from_b = s - a.value;
-    return {s, a.error + ((a.value - (s - from_b)) + (b - from_b))};
-}
-// a + b for finite |a| >= |b|.
-template <class T> CSOFTMAX_INLINE Exact<T> add_smaller(Vec<T> a, Vec<T> b) {
+// The same for |a| >= |b|, or a = 0.
+template <class T> CSOFTMAX_INLINE Exact<T> fast_two_sum(Vec<T> a, Vec<T> b) {
     Vec<T> s = a + b;
     return {s, b - (s - a)};
+}
+// a + b, where b is finite.
+template <class T> CSOFTMAX_INLINE Exact<T> add_exactly(Exact<T> a, Vec<T> b) {
+    Exact<T> s = two_sum(a.value, b);
+    return {s.value, a.error + s.error};
+}
+// a + b for any numbers: an infinite sum has no error worth keeping, whose NaN would spoil it.
+template <class T> CSOFTMAX_INLINE Exact<T> add_any(Exact<T> a, Exact<T> b) {
+    Exact<T> s = two_sum(a.value, b.value);
+    auto infinite = abs(s.value) >= broadcast(std::numeric_limits<T>::infinity());
+    return {s.value, (a.error + b.error) + choose(infinite, broadcast(T(0)), s.error)};
 }
 
 // The upper half of the bits of a, for |a| far below overflow.
@@ -43,7 +44,7 @@ template <class T> CSOFTMAX_INLINE Vec<T> upper_half(Vec<T> a) {
     Vec<T> far = a * broadcast(std::ldexp(T(1), (BITS + 1) / 2) + T(1));
     return far - (far - a);
 }
-template <class T> CSOFTMAX_INLINE Exact<T> multiply_exactly(Vec<T> a, Vec<T> b) {
+template <class T> CSOFTMAX_INLINE Exact<T> two_product(Vec<T> a, Vec<T> b) {
     Vec<T> product = a * b;
 #if defined(CSOFTMAX_FUSED)
     return {product, fma(a, b, Vec<T>{-product.v})};
@@ -57,7 +58,7 @@ template <class T> CSOFTMAX_INLINE Exact<T> multiply_exactly(Vec<T> a, Vec<T> b)
 template <class T> CSOFTMAX_INLINE Exact<T> divide_exactly(Exact<T> a, Exact<T> b) {
     Vec<T> inverse = broadcast(T(1)) / b.value;
     Vec<T> quotient = a.value * inverse;
-    Exact<T> back = multiply_exactly(quotient, b.value);
+    Exact<T> back = two_product(quotient, b.value);
     Vec<T> missing = ((a.value - back.value) - back.error) + (a.error - quotient * b.error);
     return {quotient, missing * inverse};
 }

@@ -46,6 +46,7 @@ template <class T> struct Row {
     Divisor<T> divisor;         // for the writing sweep: the sum of all terms,
     Vec<T> factor, offset;      // and what else it multiplies with and subtracts
     Vec<T> total, lack, peak;   // cross-entropy: sum(w), scale * sum(w) (1 - p_max), dominant_peak
+    Vec<T> near_0;              // logsumexp: 1 where it is so near 0 that the sum is taken once more
 };
 
 // The same for one chunk of a long row, where all lanes agree.
@@ -69,7 +70,7 @@ template <class T> CSOFTMAX_INLINE void take(T (&words)[2], const LaneSum<T>& su
     words[1] = lane(sum.total.error, 0);
 }
 template <class T> CSOFTMAX_INLINE void add(LaneSum<T>& sum, const T (&words)[2]) {
-    sum.total = add_exactly(sum.total, {broadcast(words[0]), broadcast(words[1])});
+    sum.total = add_any(sum.total, {broadcast(words[0]), broadcast(words[1])});
 }
 template <class T> CSOFTMAX_INLINE ChunkOfRow<T> take_chunk(const Row<T>& row, bool weighted) {
     ChunkOfRow<T> c;
@@ -151,16 +152,56 @@ template <class T> CSOFTMAX_INLINE Vec<T> minus_ratio(Vec<T> x, Vec<T> y) {
 
 // The sum of all terms, NaN where the maximum is not finite.
 template <class T> CSOFTMAX_INLINE Exact<T> sum_of_terms(const Row<T>& row) {
-    Exact<T> peaks = multiply_exactly(row.ties, row.anchor.peak.value);
-    peaks.error = peaks.error + row.ties * row.anchor.peak.error;
-    Exact<T> sum = add_exactly(row.sum.total, peaks);
-    return {sum.value + row.anchor.finite, sum.error};
+    Exact<T> peaks = two_product(row.ties, row.anchor.peak.value);
+    Exact<T> sum = add_exactly(row.sum.total, peaks.value);
+    Vec<T> error = sum.error + (peaks.error + row.ties * row.anchor.peak.error);
+    return {sum.value + row.anchor.finite, error};
 }
 
 // Sum of exp(x - max) over all entries but one maximum.
 template <class T> CSOFTMAX_INLINE Exact<T> rest(const Row<T>& row) {
-    return add_exactly(exact(row.ties - broadcast(T(1))),
-                       divide_exactly(row.sum.total, row.anchor.peak));
+    return add_exactly(divide_exactly(row.sum.total, row.anchor.peak),
+                       row.ties - broadcast(T(1)));
+}
+
+// logsumexp near 0, where the maximum cancels digits of the logarithm: as near as the probability of
+// what is not the maximum, which the errors of the terms are relative to. There the sum is taken
+// once more, of exp(x) itself in two words, and 1 subtracted from it.
+template <class T> CSOFTMAX_INLINE bool any_near_0(const Row<T>& row) {
+    return !BY_LIBRARY<T> && lane(max_lanes(row.near_0), 0) > 0;
+}
+// logsumexp, and whether it is near 0.
+template <class T> CSOFTMAX_INLINE Vec<T> logsumexp(Row<T>& row) {
+    const Vec<T> zero = broadcast(T(0)), one = broadcast(T(1));
+    Exact<T> others = rest(row);
+    Vec<T> result = rounded(add_any(exact(row.max), log1p(others)));
+    row.near_0 = choose(others.value > abs(result) * (one + others.value), one, zero);
+    return result;
+}
+
+// total += exp(x_j), in rows that need it.
+template <class T>
+inline void add_exact_terms(const T* x, std::ptrdiff_t stride, std::ptrdiff_t steps,
+                            const Row<T>* row, Exact<T>* total) {
+    if constexpr (!BY_LIBRARY<T>) {
+        if (!any_near_0(*row)) return;
+        constexpr int N = 4;
+        for (std::ptrdiff_t i = 0; i < steps; i += N) {
+            Vec<T> some[N];
+            Exact<T> e[N];
+            for (int k = 0; k < N; ++k)
+                some[k] = i + k < steps ? load(x + (i + k) * stride) : broadcast(-INFINITE<T>);
+            exp_exactly(some, e);
+            for (int k = 0; k < N; ++k) *total = add_any(*total, e[k]);
+        }
+    }
+}
+
+// `usual`, but log(sum) where that was taken once more.
+template <class T> CSOFTMAX_INLINE Vec<T> logsumexp_near_0(const Row<T>& row, Vec<T> usual) {
+    Exact<T> above = add_exactly(row.sum.total, broadcast(T(-1)));
+    Vec<T> precise = rounded(log1p(two_sum(above.value, above.error)));
+    return choose(row.near_0 > broadcast(T(0)), precise, usual);
 }
 
 }  // namespace csoftmax

@@ -22,8 +22,8 @@ cdef extern from "exact.hpp" namespace "csoftmax" nogil:
     cdef cppclass Exact[T]:
         Vec[T] value, error
     Exact[T] exact[T](Vec[T])
-    Exact[T] add_exactly[T](Exact[T], Exact[T])
-    Exact[T] add_number[T](Exact[T], Vec[T])
+    Exact[T] add_exactly[T](Exact[T], Vec[T])
+    Exact[T] add_any[T](Exact[T], Exact[T])
     Vec[T] rounded[T](Exact[T])
 
 cdef extern from "vecmath.hpp" namespace "csoftmax" nogil:
@@ -41,6 +41,7 @@ cdef extern from "summation.hpp" namespace "csoftmax" nogil:
     cdef cppclass Order:
         bint fold
         int registers
+    void clear[T](LaneSum[T]&, Order)
     Order order_of[T](const T*, bint fold, ptrdiff_t n)
     Vec[T] value[T](const LaneSum[T]&)
 
@@ -53,7 +54,7 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
         Vec[T] ties
         LaneSum[T] sum, weight, spread
         Divisor[T] divisor
-        Vec[T] factor, offset, total, lack, peak
+        Vec[T] factor, offset, total, lack, peak, near_0
     cdef cppclass ChunkOfRow[T]:
         pass
     void start[T](Row[T]&, Order, bint weighted)
@@ -73,6 +74,10 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     Divisor[T] make_divisor "csoftmax::divisor"[T](Exact[T])
     Vec[T] divide[T](Vec[T], const Divisor[T]&)
     Exact[T] rest[T](const Row[T]&)
+    bint any_near_0[T](const Row[T]&)
+    Vec[T] row_logsumexp "csoftmax::logsumexp"[T](Row[T]&)
+    void add_exact_terms[T](const T*, ptrdiff_t stride, ptrdiff_t steps, const Row[T]*, Exact[T]*)
+    Vec[T] logsumexp_near_0[T](const Row[T]&, Vec[T] usual)
 
 cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     cdef cppclass View:

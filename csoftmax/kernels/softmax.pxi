@@ -33,7 +33,7 @@ cdef inline void add_terms(const real* x, Py_ssize_t stride, real* keep, Py_ssiz
         e = term(x_j, anchor)
         if keep != NULL:
             store(keep + i * keep_stride, e)
-        s = add_number(s, below(e, x_j, anchor))
+        s = add_exactly(s, below(e, x_j, anchor))
         ties = ties + tie(x_j, anchor)
     total[0] = s
     row.ties = row.ties + ties      # many at once: 2^24 + 1 is no float
@@ -75,7 +75,7 @@ cdef inline void add_products(const real* y, Py_ssize_t stride, const real* grad
         while i < end:
             s = fma(load(y + i * stride), load(grad + i * grad_stride), s)
             i += 1
-        total[0] = add_exactly(total[0], exact(s))
+        total[0] = add_any(total[0], exact(s))
 
 
 cdef inline void write_softmax_vjp(const real* y, Py_ssize_t stride, const real* grad,
@@ -99,7 +99,7 @@ cdef inline void add_entries(const real* grad, Py_ssize_t stride, Py_ssize_t ste
         while i < end:
             s = s + load(grad + i * stride)
             i += 1
-        total[0] = add_exactly(total[0], exact(s))
+        total[0] = add_any(total[0], exact(s))
 
 
 cdef inline void write_log_softmax_vjp(const real* log_y, Py_ssize_t stride, const real* grad,

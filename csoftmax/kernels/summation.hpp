@@ -42,16 +42,16 @@ template <class T> CSOFTMAX_INLINE void clear(LaneSum<T>& s, Order order) {
 template <class T> CSOFTMAX_INLINE void end_chunk(LaneSum<T>& s, Order order) {
     constexpr int HALF = Vec<T>::LANES / 2;
     if (order.fold)
-        s.lanes[0] = across_lanes<HALF>(s.lanes[0], add_exactly<T>);
+        s.lanes[0] = across_lanes<HALF>(s.lanes[0], add_any<T>);
     else if (order.registers > 1)
         for (int half = HALF; half > 0; half /= 2)
             for (int i = 0; i < half; ++i)
-                s.lanes[i] = add_exactly(s.lanes[i], s.lanes[i + half]);
+                s.lanes[i] = add_any(s.lanes[i], s.lanes[i + half]);
     if (order.whole) {
         s.total = s.lanes[0];
         return;
     }
-    s.total = add_exactly(s.total, s.lanes[0]);
+    s.total = add_any(s.total, s.lanes[0]);
     for (int i = 0; i < order.registers; ++i) s.lanes[i] = exact(broadcast(T(0)));
 }
 

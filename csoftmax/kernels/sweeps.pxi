@@ -26,6 +26,7 @@ cdef enum Operation:
     SOFTMAX
     LOG_SOFTMAX
     LOGSUMEXP
+    LOGSUMEXP_NEAR_0       # the second sum of rows that need one
     CROSS_ENTROPY
     SOFTMAX_VJP            # from here on: two (lanes, n) operands and no maximum
     LOG_SOFTMAX_VJP
@@ -47,7 +48,7 @@ cdef inline bint keeps_terms(Operation operation) noexcept nogil:
 
 
 cdef inline bint writes_rows(Operation operation) noexcept nogil:
-    return operation != LOGSUMEXP and operation != CCE
+    return operation not in (LOGSUMEXP, LOGSUMEXP_NEAR_0, CCE)
 
 
 cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ssize_t stride,
@@ -63,6 +64,8 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
             add_entries(y, y_stride * registers, count, row.sum.lanes + i)
         elif operation == CCE:
             add_cce(x, stride * registers, y, y_stride * registers, count, row.sum.lanes + i)
+        elif operation == LOGSUMEXP_NEAR_0:
+            add_exact_terms(x, stride * registers, count, row, row.sum.lanes + i)
         elif not takes_pair(operation):
             if weighted:
                 add_weights(x, stride * registers, y, y_stride * registers, count, row,
@@ -206,6 +209,7 @@ cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem
         start(part, order_of(tag, True, p.n), weighted)
         part.anchor = whole.anchor
         part.max = whole.max
+        part.near_0 = whole.near_0
     visit(&scratch.tiles[0][0], &scratch.tiles[1][0], operation, sweep, p, lane, 1,
           j0, min(j0 + CHUNK, p.n), row)
     if sweep != WRITE:
@@ -267,6 +271,8 @@ cdef void run_group(real* tag, Operation operation, const Problem& p, Py_ssize_t
         return
     for v in range(vectors):
         prepare_writing(operation, &rows[v])
+    if operation == LOGSUMEXP:
+        sum_again_near_0(x, y, p, lane, lanes, rows)
     if writes_rows(operation):
         sweep_group(x, y, operation, WRITE, p, lane, lanes, rows)
     else:
@@ -275,13 +281,28 @@ cdef void run_group(real* tag, Operation operation, const Problem& p, Py_ssize_t
         store_tile(x, p.out, lane, lanes, 0, 1, p.width, <real> 0)
 
 
+cdef void sum_again_near_0(real* x, real* y, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
+                           Row[real]* rows) noexcept nogil:
+    # factor <- logsumexp without what its maximum canceled
+    cdef bint fold = p.width == 1, again = False
+    cdef Py_ssize_t vectors = 1 if fold else p.width // lanes_of(x), v
+    for v in range(vectors):
+        again = again or any_near_0(rows[v])
+    if again:
+        for v in range(vectors):
+            clear(rows[v].sum, order_of(x, fold, p.n))
+        sweep_group(x, y, LOGSUMEXP_NEAR_0, ADD_UP, p, lane, lanes, rows)
+        for v in range(vectors):
+            rows[v].factor = logsumexp_near_0(rows[v], rows[v].factor)
+
+
 cdef inline void prepare_writing(Operation operation, Row[real]* row) noexcept nogil:
     if operation == SOFTMAX:
         row.divisor = make_divisor(sum_of_terms(row[0]))
     elif operation == LOG_SOFTMAX:
         row.offset = rounded(vec_log1p(rest(row[0]))) + row.anchor.finite
     elif operation == LOGSUMEXP:
-        row.factor = rounded(add_exactly(exact(row.max), vec_log1p(rest(row[0]))))
+        row.factor = row_logsumexp(row[0])
     elif operation == CCE:
         row.factor = broadcast(<real> 0) - value(row.sum)
     else:

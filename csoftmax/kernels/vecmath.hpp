@@ -1,55 +1,41 @@
 // vecmath.hpp - exp and log on Vec<T>.
 //
-// Polynomial coefficients and the two words of ln 2 are printed by tools/minimax.py, with the error
-// of each approximation. The other errors below are bounds from counting roundings.
+// Each polynomial's error, and that of exp with all roundings, stand beside its coefficients in
+// coefficients.hpp; tests/test_vecmath.py holds the functions to them.
 #pragma once
 
+#include <iterator>
 #include <type_traits>
 
+#include "coefficients.hpp"
 #include "exact.hpp"
 
 namespace csoftmax {
 
 template <class T> struct Constants;
 
-template <> struct Constants<float> {
+template <> struct Constants<float> : Coefficients<float> {
     static constexpr int MANTISSA_BITS = 23;
     static constexpr std::uint32_t EXPONENT_BIAS = 127;
     static constexpr std::uint32_t SQRT_HALF = 0x3f3504f3;  // bits of sqrt(1/2)
     static constexpr float LOG2_E = 0x1.715476p+0f;
-    static constexpr float LN2_HIGH = 0x1.62ep-1f;  // 13 bits: k * LN2_HIGH is exact for |k| < 2^11
-    static constexpr float LN2_LOW = 0x1.0bfbe8p-15f;
     static constexpr float ROUND = 0x1.8p+23f;  // z + ROUND has rint(z) in its low bits
     static constexpr int HEADROOM = 80;         // terms are scaled up by 2^HEADROOM
     static constexpr float NEGLIGIBLE = 140;    // 2^50 terms of exp(-140) round to 0
-    static constexpr float SHIFT_BEYOND = 1024;
-    static constexpr float EXP_LOW = -105, EXP_HIGH = 89.5f;
-    static constexpr float EXP[] = {0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558f2p-5f,
-                                    0x1.1239e2p-7f, 0x1.6a247ap-10f};  // 0.04 ULP
-    static constexpr float LOG[] = {0x1.555554p-1f, 0x1.999a7ap-2f, 0x1.2438ecp-2f,
-                                    0x1.e2f38cp-3f};  // 0.01 ULP
+    static constexpr float SHIFT_BEYOND = 1024;  // k * LN2[0] is exact for |k| < 2^11
+    static constexpr float EXP_LOW = -105, EXP_HIGH = 89.5f, EXP_EXACT_LOW = -87;
 };
 
-template <> struct Constants<double> {
+template <> struct Constants<double> : Coefficients<double> {
     static constexpr int MANTISSA_BITS = 52;
     static constexpr std::uint64_t EXPONENT_BIAS = 1023;
     static constexpr std::uint64_t SQRT_HALF = 0x3fe6a09e667f3bcd;
     static constexpr double LOG2_E = 0x1.71547652b82fep+0;
-    static constexpr double LN2_HIGH = 0x1.62e42fefa4p-1;  // 39 bits: exact for |k| < 2^14
-    static constexpr double LN2_LOW = -0x1.8432a1b0e2634p-43;
     static constexpr double ROUND = 0x1.8p+52;
     static constexpr int HEADROOM = 512;
     static constexpr double NEGLIGIBLE = 1000;
-    static constexpr double SHIFT_BEYOND = 8192;
-    static constexpr double EXP_LOW = -746, EXP_HIGH = 710;
-    static constexpr double EXP[] = {
-        0x1.000000000000ap-1,  0x1.55555555554fap-3,  0x1.555555555087cp-5,  0x1.1111111127beap-7,
-        0x1.6c16c1842a18fp-10, 0x1.a01a012a559b1p-13, 0x1.a0199a0c5affdp-16, 0x1.71df255761396p-19,
-        0x1.28ad72d3fa16fp-22, 0x1.ad7f6655530e7p-26};  // 0.05 ULP
-    static constexpr double LOG[] = {
-        0x1.5555555555555p-1, 0x1.999999999998ep-2, 0x1.24924924939a0p-2,
-        0x1.c71c71c4c0e37p-3, 0x1.745d18775f358p-3, 0x1.3b1353f3694f5p-3,
-        0x1.1122900b3c584p-3, 0x1.ddf2cbd771b69p-4, 0x1.ece94eef47148p-4};  // 0.01 ULP
+    static constexpr double SHIFT_BEYOND = 8192;  // for |k| < 2^14
+    static constexpr double EXP_LOW = -746, EXP_HIGH = 710, EXP_EXACT_LOW = -708;
 };
 
 template <class T> constexpr bool BY_LIBRARY = std::is_same<T, long double>::value;
@@ -63,15 +49,15 @@ CSOFTMAX_INLINE Vec<T> horner(const T (&coefficients)[N], Vec<T> x) {
 }
 
 // t = k ln 2 + r with |r| <= ln(2) / 2; returns exp(r), and k + ROUND. The first word is wrong by
-// less than 1 ULP, both together by some 1/4: by the rounding of r and of what is added to 1.
-// |t| stays below the bound up to which k * LN2_HIGH is exact, so r is rounded once.
+// about 1 ULP at most (coefficients.hpp), both together by half of that. r is rounded once, as
+// k * LN2[0] is exact.
 template <class T> CSOFTMAX_INLINE Exact<T> exp_reduced(Vec<T> t, Vec<T>& k_plus_round) {
     using C = Constants<T>;
     k_plus_round = fma(t, broadcast(C::LOG2_E), broadcast(C::ROUND));
     Vec<T> k = k_plus_round - broadcast(C::ROUND);
-    Vec<T> r = fma(k, broadcast(-C::LN2_HIGH), t);
-    r = fma(k, broadcast(-C::LN2_LOW), r);
-    return add_smaller(broadcast(T(1)), fma(r * r, horner(C::EXP, r), r));
+    Vec<T> r = fma(k, broadcast(-C::LN2[0]), t);
+    r = fma(k, broadcast(-C::LN2[1]), r);
+    return fast_two_sum(broadcast(T(1)), fma(r * r, horner(C::EXP, r), r));
 }
 
 // What the terms of a row are measured against. The loss of accuracy in exp(x - max) comes from the
@@ -123,7 +109,7 @@ template <class T> CSOFTMAX_INLINE Anchor<T> anchor(Vec<T> max) {
     return a;
 }
 
-// exp(x) for any x, subnormal results rounded once; less than 1 ULP where the result is normal.
+// exp(x) for any x, as accurate as exp_reduced; subnormal results are rounded once more.
 template <class T> CSOFTMAX_INLINE Vec<T> exp(Vec<T> x) {
     if constexpr (BY_LIBRARY<T>) {
         return {std::exp(x.v)};
@@ -144,6 +130,42 @@ template <class T> CSOFTMAX_INLINE Vec<T> exp(Vec<T> x) {
     }
 }
 
+// exp(x) in two words for N registers of x <= 1 side by side, as each is a long chain: by Taylor's
+// series, its first terms in two words. Some units of 2^-2p are lost, p being the bits of T, and
+// what is below exp(EXP_EXACT_LOW) becomes 0.
+template <class T, int N> CSOFTMAX_INLINE void exp_exactly(const Vec<T> (&x)[N], Exact<T> (&e)[N]) {
+    using C = Constants<T>;
+    constexpr int TWO_WORDS = std::size(C::FACTORIAL_ERROR), TERMS = std::size(C::FACTORIAL);
+    Vec<T> k[N], h[N];
+    Exact<T> r[N];
+    for (int i = 0; i < N; ++i) {
+        Vec<T> t = max(broadcast(C::EXP_EXACT_LOW), x[i]);
+        k[i] = fma(t, broadcast(C::LOG2_E), broadcast(C::ROUND));
+        Vec<T> whole = k[i] - broadcast(C::ROUND);
+        Exact<T> low = two_product(whole, broadcast(-C::LN2[1]));
+        low.error = fma(whole, broadcast(-C::LN2[2]), low.error);
+        r[i] = add_exactly(low, fma(whole, broadcast(-C::LN2[0]), t));
+        h[i] = broadcast(C::FACTORIAL[TERMS - 1]);
+    }
+    for (int n = TERMS - 2; n >= TWO_WORDS; --n)
+        for (int i = 0; i < N; ++i) h[i] = fma(h[i], r[i].value, broadcast(C::FACTORIAL[n]));
+    for (int i = 0; i < N; ++i) e[i] = exact(h[i]);
+    for (int n = TWO_WORDS - 1; n >= 0; --n)
+        for (int i = 0; i < N; ++i) {
+            Exact<T> term = two_product(e[i].value, r[i].value);
+            term.error = term.error + fma(e[i].error, r[i].value, e[i].value * r[i].error);
+            e[i] = fast_two_sum(broadcast(C::FACTORIAL[n]), term.value);
+            e[i].error = e[i].error + (term.error + broadcast(C::FACTORIAL_ERROR[n]));
+        }
+    for (int i = 0; i < N; ++i) {
+        Vec<T> scale = from_bits<T>((bits(k[i]) + C::EXPONENT_BIAS) << C::MANTISSA_BITS);
+        const Vec<T> zero = broadcast(T(0));
+        auto counts = x[i] > broadcast(C::EXP_EXACT_LOW);
+        e[i].value = choose(counts, e[i].value * scale, zero);
+        e[i].error = choose(counts, e[i].error * scale, zero);
+    }
+}
+
 // k ln 2 + log(1 + f) + c, with 1 + f in [sqrt(1/2), sqrt(2)). After FreeBSD's s_log1p.c:
 //   log(1 + f) = f - f^2/2 + s (f^2/2 + s^2 L(s^2)),  s = f / (2 + f).
 template <class T> CSOFTMAX_INLINE Exact<T> log_reduced(Vec<T> k, Vec<T> f, Vec<T> c) {
@@ -152,8 +174,10 @@ template <class T> CSOFTMAX_INLINE Exact<T> log_reduced(Vec<T> k, Vec<T> f, Vec<
     Vec<T> z = s * s;
     Vec<T> half_square = broadcast(T(0.5)) * f * f;
     Vec<T> tail = fma(s, fma(z, horner(C::LOG, z), half_square),
-                      fma(k, broadcast(C::LN2_LOW), c));
-    return add_exactly(exact(k * broadcast(C::LN2_HIGH)), add_smaller(f, tail - half_square));
+                      fma(k, broadcast(C::LN2[1]), c));
+    Exact<T> near = fast_two_sum(f, tail - half_square);
+    Exact<T> y = fast_two_sum(k * broadcast(C::LN2[0]), near.value);
+    return {y.value, y.error + near.error};
 }
 
 // u = 2^k m with m in [sqrt(1/2), sqrt(2)), for normal u > 0.
@@ -172,7 +196,7 @@ template <class T> CSOFTMAX_INLINE Exact<T> log1p(Exact<T> x) {
         return exact(Vec<T>{std::log1p(rounded(x).v)});
     } else {
         const Vec<T> one = broadcast(T(1)), zero = broadcast(T(0));
-        Exact<T> u = add_exactly(exact(one), x);
+        Exact<T> u = add_exactly(x, one);
         Vec<T> k;
         Vec<T> m = split_exponent(u.value, k);
         auto near = abs(k) <= zero;  // there f is x itself
