@@ -1,0 +1,222 @@
+"""Bounds on the errors, in ULP, for every instruction set, dtype, path through the kernels and kind
+of logits. `pytest -m long` looks at many million more entries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import truth
+from measure import Inputs, Regime, errors, regimes
+from truth import Digits, Rows, digits_ulps, ulps
+
+# The largest error in ULP: float32, float64.
+BOUNDS = {
+    "softmax": (3, 4),
+    "softmax, subnormal": (1, 1),
+    "softmax, row sums": (4, 4),
+    "log_softmax": (3, 3),
+    "logsumexp": (2, 2),
+    "logsumexp, near 0": (2, 2),  # of the maximum, which cancels the logarithm
+    "softmax_vjp": (4, 4),
+    "log_softmax_vjp": (4, 4),
+    "cross_entropy, labels": (3, 3),
+    "cross_entropy, probabilities": (3, 3),
+    "gradient, labels": (4, 4),
+    "gradient, probabilities": (4, 4),
+}
+DTYPES = [
+    np.float32,
+    pytest.param(
+        np.float64, marks=pytest.mark.skipif(not truth.WIDE_ENOUGH, reason=truth.NOT_WIDE_ENOUGH)
+    ),
+]
+
+
+def bound(measure: str, dtype: Any) -> float:
+    return BOUNDS[measure][dtype == np.float64]
+
+
+class Path(NamedTuple):
+    """A way through the kernels: lengths of the rows, memory layout and threads."""
+
+    samples: tuple[int, ...]
+    classes: tuple[int, ...]
+    axis: int = -1  # where the classes lie
+    spaced: bool = False  # every other entry of a larger array
+    in_place: bool = False
+    threads: int = 1
+    every: int = 1  # of the regimes and lengths
+
+
+PATHS = {
+    "short rows": Path((100,), tuple(range(2, 33)), every=5),
+    "middle rows": Path((4,), (33, 64, 100, 101, 200, 257, 1000, 3000), every=3),
+    "long rows": Path((1,), (5000, 50_000), every=5),
+    "200,000": Path((1,), (200_000,), every=10),
+    "a million, 1 thread": Path((1,), (1_000_000,), every=19),
+    "a million, 2 threads": Path((1,), (1_000_000,), every=19, threads=2),
+    "two long rows, 2 threads": Path((2,), (50_000,), every=10, threads=2),
+    "many rows, 2 threads": Path((700,), (100,), every=8, threads=2),
+    "few columns": Path((3,), (10, 300, 3000), axis=0, every=4),
+    "many columns": Path((300,), (3, 10, 17), axis=0, every=4),
+    "many long columns": Path((70,), (300,), axis=0, every=5),
+    "middle axis": Path((5, 9), (7, 100), axis=1, every=3),
+    "in place": Path((40,), (10, 300), in_place=True, every=3),
+    "columns in place": Path((40,), (10, 300), axis=0, in_place=True, every=3),
+    "spaced": Path((20,), (3, 10, 50, 500), every=5, spaced=True),
+    "spaced columns": Path((40,), (10, 100), axis=0, every=3, spaced=True),
+}
+
+
+def by_path(csm: ModuleType, path: Path) -> dict[str, Callable[..., Any]]:
+    """The functions on arrays whose classes lie last, laid out as the path wants them."""
+
+    def laid_out(a: Any) -> Any:
+        a = np.ascontiguousarray(np.moveaxis(a, -1, path.axis))
+        if path.spaced:
+            a = np.repeat(a[..., None], 2, -1)
+            a[..., 1] = np.nan
+        return a[..., 0] if path.spaced else a.copy()
+
+    def call(name: str, *arrays: Any, **options: Any) -> Any:
+        operands = [a if a.dtype.kind == "i" else laid_out(a) for a in arrays]
+        if path.in_place and name not in ("logsumexp", "cross_entropy"):
+            options["out"] = operands[0]
+        with csm.threads(path.threads):
+            return getattr(csm, name)(*operands, axis=path.axis, **options)
+
+    def like_input(name: str) -> Callable[..., Any]:
+        return lambda *arrays: np.moveaxis(call(name, *arrays), path.axis, -1)
+
+    def gradient(x: Any, target: Any) -> Any:
+        result = call("cross_entropy_with_grad", x, target, reduction="none")[1]
+        return np.moveaxis(result, path.axis, -1)
+
+    names = ("softmax", "log_softmax", "softmax_vjp", "log_softmax_vjp")
+    return {
+        **{name: like_input(name) for name in names},
+        "logsumexp": lambda x: call("logsumexp", x),
+        "cross_entropy": lambda x, target: call("cross_entropy", x, target, reduction="none"),
+        "gradient": gradient,
+    }
+
+
+def check(csm: ModuleType, path: Path, dtype: Any, seed: int = 0) -> None:
+    """Every error within its bound, or else the worst case of each that is not."""
+    implementation, worst = by_path(csm, path), {}
+    for regime, n in [*product(regimes(dtype), path.classes)][:: path.every]:
+        if n > 300 and regime.kind == "log-probabilities":
+            continue  # mpmath is slow
+        given = Inputs(regime, (*path.samples, n), dtype, [seed, n])
+        for measure, error in errors(implementation, given):
+            largest = float(error.max(initial=0))
+            if largest > max(bound(measure, dtype), worst.get(measure, (0.0,))[0]):
+                worst[measure] = largest, f"{regime}, {n} classes"
+    lines = [f"{m}: {w:.4g} ULP, {where}" for m, (w, where) in worst.items()]
+    assert not lines, "\n".join(lines)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_path(compiled: ModuleType, path: Path, dtype: Any) -> None:
+    check(compiled, path, dtype)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(1, 21))
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_seeds(compiled: ModuleType, dtype: Any, seed: int) -> None:
+    check(compiled, Path((2000,), (2, 3, 5, 10)), dtype, seed)
+    check(compiled, Path((100,), (30, 100, 1000)), dtype, seed)
+    check(compiled, Path((1,), (200_000,)), dtype, seed)
+
+
+CONFIDENT = [[40, 0, 0], [745, 0], [745, 0, 0], [1e4, 0], [0, 1e4], [28, 0], [100, 0]]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("row", CONFIDENT)
+def test_confident_row(compiled: ModuleType, row: list[float], dtype: Any) -> None:
+    x = np.array([row] * len(row), dtype)
+    labels = np.arange(len(row))
+    rows, weights = Rows(x), truth.target_weights(labels, x)
+    loss, gradient = compiled.cross_entropy_with_grad(x, labels, reduction="none")
+    assert ulps(compiled.log_softmax(x), rows.log_softmax).max() <= 3
+    assert ulps(loss, rows.cross_entropy(weights)).max() <= 3
+    assert ulps(gradient, *rows.gradient(weights)).max() <= 4
+    assert ulps(compiled.softmax(x), rows.softmax).max() <= 3
+    assert ulps(compiled.logsumexp(x), rows.logsumexp).max() <= 2
+
+
+OPTIONS = {
+    "none": {},
+    "class weights": {"class_weight": True},
+    "smoothing": {"label_smoothing": 0.1},
+    "both": {"class_weight": True, "label_smoothing": 0.1},
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("target", ["label", "q"])
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_loss_options(
+    compiled: ModuleType, options: dict[str, Any], reduction: str, target: str, dtype: Any
+) -> None:
+    for i, n in enumerate((3, 10, 100, 1000)):
+        given = Inputs(Regime("normal", 80), (50, n), dtype, [n, i])
+        classes = np.random.default_rng(n).uniform(0.1, 10, n).astype(dtype)
+        chosen = options | ({"class_weight": classes} if "class_weight" in options else {})
+        to = getattr(given, target)
+        weights = truth.target_weights(to, given.x, **chosen)
+        want, (gradient, size) = given.rows.cross_entropy(weights), given.rows.gradient(weights)
+        per_label = target == "label" and "class_weight" in options
+        divisor = truth.wider(classes[given.label]).sum() if per_label else want.dtype.type(50)
+        if reduction != "none":
+            want = want.sum()
+        if reduction == "mean":
+            want, gradient, size = want / divisor, gradient / divisor, size / divisor
+        got = compiled.cross_entropy_with_grad(given.x, to, reduction=reduction, **chosen)
+        assert ulps(got[0], want).max() <= 3
+        assert ulps(got[1], gradient, size).max() <= 4
+
+
+def test_float16(compiled: ModuleType) -> None:
+    """Computed in float32 and rounded once."""
+    rng = np.random.default_rng(0)
+    for n in (3, 100, 5000):
+        x = (3 * rng.standard_normal((50, n))).astype(np.float16)
+        rows, labels = Rows(x), x.argmax(-1)
+        weights = truth.target_weights(labels, x)
+        loss, gradient = compiled.cross_entropy_with_grad(x, labels, reduction="none")
+        results = {
+            "softmax": (compiled.softmax(x), rows.softmax),
+            "log_softmax": (compiled.log_softmax(x), rows.log_softmax),
+            "logsumexp": (compiled.logsumexp(x), rows.logsumexp),
+            "cross_entropy": (loss, rows.cross_entropy(weights)),
+            "gradient": (gradient, *rows.gradient(weights)),
+        }
+        worst = {name: float(ulps(*result).max()) for name, result in results.items()}
+        assert max(worst.values()) <= 0.501, worst
+    zeros = compiled.softmax(np.zeros(70_000, np.float16))
+    np.testing.assert_array_equal(zeros, np.full(70_000, 1 / 70_000, np.float16))
+
+
+@pytest.mark.parametrize("spread", [1, 80, 5000])
+def test_longdouble(compiled: ModuleType, spread: float) -> None:
+    """A plain loop with the C library's functions: x - max is rounded, which costs the spread."""
+    x = np.random.default_rng(0).uniform(-spread, 0, (4, 30)).astype(np.longdouble)
+    x *= 1 + np.longdouble(2) ** -60
+    results = [compiled.softmax(x), compiled.log_softmax(x), compiled.logsumexp(x)[:, None]]
+    for i, row in enumerate(x):
+        exact = Digits(row)
+        size = abs(exact.max) + exact.log_rest
+        answers = (exact.softmax, None), (exact.log_softmax, None), ([exact.logsumexp], size)
+        for got, (wanted, size) in zip(results, answers, strict=True):
+            for g, want in zip(got[i], wanted, strict=True):
+                assert digits_ulps(g, want, np.longdouble, size) <= 3 + spread
