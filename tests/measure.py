@@ -33,6 +33,10 @@ KINDS: dict[str, Callable[..., Any]] = {
     "normal": lambda rng, shape, spread: spread / 4 * rng.standard_normal(shape),
     "uniform": lambda rng, shape, spread: rng.uniform(-spread, 0, shape),
     "confident": _confident,
+    # down to where x - max has many more bits than x
+    "magnitudes": lambda rng, shape, spread: (
+        rng.choice([-1, 1], shape) * spread * np.exp2(-rng.uniform(0, 60, shape))
+    ),
     # by float32's spacing at 1e30 and so a multiple of float64's
     "steps": lambda rng, shape, spread: rng.integers(-spread, 1, shape) * 2.0**76,
     # logsumexp is all but 0, or all but the offset
@@ -45,8 +49,9 @@ KINDS: dict[str, Callable[..., Any]] = {
 def regimes(dtype: Any) -> list[Regime]:
     """Every kind of logits that a row of this dtype is tried with."""
     spreads = (1, 10, 80, 700)[: None if dtype == np.float64 else 3]
+    kinds = ("normal", "uniform", "confident", "magnitudes")
     return [
-        *(Regime(kind, s) for s in spreads for kind in ("normal", "uniform", "confident")),
+        *(Regime(kind, spread) for spread in spreads for kind in kinds),
         *(Regime("uniform", 80, offset) for offset in (300, -300, 1e3, -1e3, 1e4, -1e4)),
         Regime("steps", 3, 1e30),
         Regime("log-probabilities", 10),

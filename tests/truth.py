@@ -36,9 +36,9 @@ class Rows:
         # x - max = gap + lost, exactly (Knuth's TwoSum)
         self.gap = x - self.max
         part = self.gap - x
-        self.lost = (x - (self.gap - part)) - (self.max + part)
+        lost = (x - (self.gap - part)) - (self.max + part)
         self.term = np.exp(self.gap)
-        self.term += self.term * self.lost
+        self.term += self.term * lost
         self.top = self.gap.argmax(-1)[..., None]  # one of the maxima
         below = self.term.copy()
         np.put_along_axis(below, self.top, 0, -1)
@@ -57,7 +57,7 @@ class Rows:
 
     @cached_property
     def log_softmax(self) -> Any:
-        return (self.gap - np.log1p(self.rest)) + self.lost
+        return self.gap - np.log1p(self.rest)
 
     @cached_property
     def logsumexp(self) -> Any:
