@@ -9,41 +9,13 @@
 
 namespace csoftmax {
 
-// a / sum, as good as rounded once: by the reciprocal in two words where products can be fused, by
-// a division that is put right elsewhere. A single entry gets exactly 1.
-#if defined(CSOFTMAX_FUSED)
-template <class T> struct Divisor {
-    Vec<T> inverse, error;
-};
-template <class T> CSOFTMAX_INLINE Divisor<T> divisor(Exact<T> sum) {
-    const Vec<T> one = broadcast(T(1));
-    Vec<T> inverse = one / sum.value;
-    Vec<T> missing = fma(Vec<T>{-inverse.v}, sum.value, one) - inverse * sum.error;
-    return {inverse, inverse * missing};
-}
-template <class T> CSOFTMAX_INLINE Vec<T> divide(Vec<T> a, const Divisor<T>& d) {
-    return fma(a, d.inverse, a * d.error);
-}
-#else
-template <class T> struct Divisor {
-    Vec<T> sum, excess;
-};
-template <class T> CSOFTMAX_INLINE Divisor<T> divisor(Exact<T> sum) {
-    return {sum.value, sum.error / sum.value};
-}
-template <class T> CSOFTMAX_INLINE Vec<T> divide(Vec<T> a, const Divisor<T>& d) {
-    Vec<T> quotient = a / d.sum;
-    return quotient - quotient * d.excess;
-}
-#endif
-
 template <class T> struct Row {
     Vec<T> max;
     Anchor<T> anchor;
     Vec<T> ties;                // how many entries equal the maximum
     LaneSum<T> sum;             // of the terms below the peak, or what else the kernel sums
     LaneSum<T> weight, spread;  // cross-entropy: sum of w, and of w (max - x)
-    Divisor<T> divisor;         // for the writing sweep: the sum of all terms,
+    Exact<T> multiplier;        // for the writing sweep: of the terms, 1 / sum or some share of it,
     Vec<T> factor, offset;      // and what else it multiplies with and subtracts
     Vec<T> total, lack, peak;   // cross-entropy: sum(w), scale * sum(w) (1 - p_max), dominant_peak
     Vec<T> near_0;              // logsumexp: 1 where it is so near 0 that the sum is taken once more
@@ -150,12 +122,13 @@ template <class T> CSOFTMAX_INLINE Vec<T> minus_ratio(Vec<T> x, Vec<T> y) {
     return choose(abs(x) <= zero, choose(abs(y) <= zero, zero, ratio), ratio);
 }
 
-// The sum of all terms, NaN where the maximum is not finite.
-template <class T> CSOFTMAX_INLINE Exact<T> sum_of_terms(const Row<T>& row) {
+// 1 / the sum of all terms, NaN where the maximum is not finite.
+template <class T> CSOFTMAX_INLINE Exact<T> inverse_sum(const Row<T>& row) {
     Exact<T> peaks = two_product(row.ties, row.anchor.peak.value);
     Exact<T> sum = add_exactly(row.sum.total, peaks.value);
-    Vec<T> error = sum.error + (peaks.error + row.ties * row.anchor.peak.error);
-    return {sum.value + row.anchor.finite, error};
+    sum.value = sum.value + row.anchor.finite;
+    sum.error = sum.error + (peaks.error + row.ties * row.anchor.peak.error);
+    return divide_exactly(exact(broadcast(T(1))), sum);
 }
 
 // Sum of exp(x - max) over all entries but one maximum.
@@ -175,7 +148,8 @@ template <class T> CSOFTMAX_INLINE Vec<T> logsumexp(Row<T>& row) {
     const Vec<T> zero = broadcast(T(0)), one = broadcast(T(1));
     Exact<T> others = rest(row);
     Vec<T> result = rounded(add_any(exact(row.max), log1p(others)));
-    row.near_0 = choose(others.value > abs(result) * (one + others.value), one, zero);
+    auto near = broadcast(T(1.5)) * others.value > abs(result) * (one + others.value);
+    row.near_0 = choose(near, one, zero);
     return result;
 }
 
