@@ -205,9 +205,9 @@ Largest error in ULP, and mean (in brackets), over all kinds of logits and rows 
 An ULP is the unit of the last place of the exact result. Where a result that is not 0 comes out 0,
 no digit is right: up to 2^24 ULP in float32 and 2^53 in float64; more is wrong in magnitude too. A
 NaN counts as inf. For the products and for gradients of probabilities the unit is that of the sum
-of the absolute terms, for row sums that of 1, and for logsumexp near 0, where the maximum cancels
-all but 12 bits of its logarithm, that of the maximum. NumPy is the formula with the maximum
-subtracted, twin is csoftmax.reference, for a dash there is no such function or no such result.
+of the absolute terms, for row sums that of 1, and for logsumexp nearer 0 than 8 eps that of 8 eps.
+NumPy is the formula with the maximum subtracted, twin is csoftmax.reference, for a dash there is no
+such function.
 """
 
 

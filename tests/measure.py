@@ -99,7 +99,7 @@ def softmax_ulps(got: Any, of: Inputs, *, normal: bool) -> Any:
 
 
 def logsumexp_ulps(got: Any, of: Inputs) -> Any:
-    """Errors; the unit gets no smaller than that of 8 eps, as a sum so near 1 has no more digits."""
+    """Errors; the unit is that of 8 eps at least: a sum so near 1 has no more digits."""
     want = of.rows.logsumexp
     return ulps(got, want, np.maximum(np.abs(want), 8 * np.finfo(got.dtype).eps))
 

@@ -106,8 +106,8 @@ cdef inline void write_log_softmax_vjp(const real* log_y, Py_ssize_t stride, con
                                        Py_ssize_t grad_stride, real* out, Py_ssize_t out_stride,
                                        Py_ssize_t steps, const Row[real]* row) noexcept nogil:
     # grad_j - exp(log_y_j) * sum(grad)
-    cdef Vec[real] total = row.factor
+    cdef Vec[real] minus_total = broadcast(<real> 0) - row.factor
     cdef Py_ssize_t i
     for i in range(steps):
         store(out + i * out_stride,
-              load(grad + i * grad_stride) - vec_exp(load(log_y + i * stride)) * total)
+              fma(vec_exp(load(log_y + i * stride)), minus_total, load(grad + i * grad_stride)))
