@@ -16,35 +16,49 @@ DType: TypeAlias = "np.dtype[Any]"
 Axis: TypeAlias = int | tuple[int, ...] | None
 
 DOUBLE = np.dtype(np.float64)
+USER_DEFINED = 256  # numbers of dtypes from here on are other packages' (NPY_USERDEF)
 
 
-def real(x: ArrayLike, name: str, dtype: DTypeLike | None = None) -> Array:
-    """`x` as an array of real numbers, cast to `dtype` if that is given."""
+def kind(dtype: DType) -> str:
+    """Kind of a dtype of NumPy's own; "f" for bfloat16, "V" for any other."""
+    if 0 <= dtype.num < USER_DEFINED:
+        return dtype.kind
+    return "f" if dtype.name == "bfloat16" else "V"
+
+
+def real(x: ArrayLike, name: str, dtype: DTypeLike | None = None) -> tuple[Array, DType]:
+    """`x` as real numbers, cast to `dtype` if that is given, and the dtype of the result.
+
+    bfloat16 comes as float32, since no kernel takes it; the result is cast back.
+    """
     a = np.asarray(x)
-    if a.dtype.kind not in "fiub":
+    if kind(a.dtype) not in "fiub":
         raise TypeError(f"{name} has dtype {a.dtype}: expected real numbers")
     if dtype is not None:
         with np.errstate(all="ignore"):
             a = a.astype(numeric_dtype(dtype, "f", "a floating dtype"), copy=False)
-    return a
+    result = result_dtype(a)
+    return (a.astype(np.float32) if result.kind == "V" else a), result
 
 
-def real_pair(x: ArrayLike, x_name: str, y: ArrayLike, y_name: str) -> tuple[Array, Array]:
-    """Two arrays of one shape, in the dtype of the result."""
-    a, b = real(x, x_name), real(y, y_name)
+def real_pair(x: ArrayLike, x_name: str, y: ArrayLike, y_name: str) -> tuple[Array, Array, DType]:
+    """Two arrays of one shape, in the dtype that the kernel takes, and the dtype of the result."""
+    (a, result), (b, other) = real(x, x_name), real(y, y_name)
     if a.shape != b.shape:
         raise ValueError(f"{y_name} has shape {b.shape}: expected {a.shape}, the shape of {x_name}")
-    result = np.result_type(result_dtype(a), result_dtype(b))
-    return a.astype(result, copy=False), b.astype(result, copy=False)
+    if result != other:  # NumPy knows no common dtype of float16 and bfloat16
+        result = np.result_type(computing_dtype(result), computing_dtype(other))
+    dtype = computing_dtype(result) if result.kind == "V" else result
+    return a.astype(dtype, copy=False), b.astype(dtype, copy=False), result
 
 
 def result_dtype(a: Array) -> DType:
     """Floats keep their dtype, in native byte order; anything else becomes float64."""
-    return a.dtype.newbyteorder("=") if a.dtype.kind == "f" else DOUBLE
+    return a.dtype.newbyteorder("=") if kind(a.dtype) == "f" else DOUBLE
 
 
 def computing_dtype(result: DType) -> DType:
-    """float16 is computed in float32."""
+    """float16 and bfloat16 are computed in float32."""
     return np.result_type(result, np.float32)
 
 
@@ -54,7 +68,7 @@ def numeric_dtype(dtype: DTypeLike, kinds: str, expected: str) -> DType:
         found = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"dtype is {dtype!r}: expected {expected}") from None
-    if found.kind not in kinds:
+    if kind(found) not in kinds:
         raise TypeError(f"dtype is {found}: expected {expected}")
     return found.newbyteorder("=")
 

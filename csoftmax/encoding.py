@@ -49,7 +49,7 @@ def one_hot(
            [1., 0., 0.]])
     """
     y = np.asarray(labels)
-    if y.dtype.kind not in "iu":
+    if arguments.kind(y.dtype) not in "iu":
         raise TypeError(f"labels has dtype {y.dtype}: expected integers")
     result = arguments.numeric_dtype(dtype, "biufc", "a numeric dtype")
     position = arguments.one_axis(axis, y.ndim + 1)
@@ -100,7 +100,7 @@ def to_categorical(y: ArrayLike, num_classes: int | None = None) -> NDArray[np.f
            [0., 0., 1.],
            [1., 0., 0.]])
     """
-    given = arguments.real(y, "y")
+    given, _ = arguments.real(y, "y")
     if given.ndim > 1 and given.shape[-1] == 1:
         given = given[..., 0]
     with np.errstate(invalid="ignore"):

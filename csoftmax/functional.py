@@ -43,7 +43,7 @@ def softmax(
     ----------
     x : array_like
         Logits, of any shape. float32, float64 and longdouble are computed in themselves, float16
-        in float32; integers and bools become float64.
+        and bfloat16 (of the package ml_dtypes) in float32; integers and bools become float64.
     axis : int, tuple of int or None, default -1
         Axis or axes of the classes; None takes all.
     where : array_like of bool, optional
@@ -191,21 +191,21 @@ def logsumexp(
     if _overrides(x):
         whole = partial(kernels.logsumexp, keepdims=keepdims)
         return _elsewhere(whole, (x,), axis, where=where, out=out, dtype=dtype)
-    a = arguments.real(x, "x", dtype)
+    a, result = arguments.real(x, "x", dtype)
     axes = arguments.axes(axis, a.ndim)
     mask = arguments.mask(where, a.shape)
     shape = tuple(1 if i in axes else n for i, n in enumerate(a.shape) if keepdims or i not in axes)
-    arguments.out_array(out, shape, arguments.result_dtype(a))
+    arguments.out_array(out, shape, result)
     rows = [as_rows(operand, axes) for operand in (a, mask) if operand is not None]
     kernel = kernels.logsumexp if mask is None else kernels.logsumexp_where
     if out is not None and out.ndim == rows[0].ndim - 1:
         kernel(*rows, out=out)
         return out
-    result = kernel(*rows)
+    total = np.reshape(kernel(*rows), shape)
     if out is not None:
-        out[...] = np.reshape(result, shape)
+        out[...] = total
         return out
-    return np.reshape(result, shape)[()]
+    return total.astype(result, copy=False)[()]
 
 
 def softmax_vjp(y: ArrayLike, grad: ArrayLike, axis: Axis = -1, *, out: Array | None = None) -> Any:
@@ -352,8 +352,7 @@ def softmax_jacobian(y: ArrayLike, axis: int = -1) -> Any:
     array([[ 0.1875, -0.1875],
            [-0.1875,  0.1875]])
     """
-    a = arguments.real(y, "y")
-    result = arguments.result_dtype(a)
+    a, result = arguments.real(y, "y")
     p = np.moveaxis(a, arguments.one_axis(axis, a.ndim), -1)
     p = p.astype(arguments.computing_dtype(result), copy=False)
     with np.errstate(all="ignore"):
@@ -389,10 +388,9 @@ def _normalize(
     out: Array | None,
     dtype: DTypeLike | None,
 ) -> Any:
-    a = arguments.real(x, "x", dtype)
+    a, result = arguments.real(x, "x", dtype)
     axes = arguments.axes(axis, a.ndim)
     mask = arguments.mask(where, a.shape)
-    result = arguments.result_dtype(a)
     arguments.out_array(out, a.shape, result)
     if mask is None:
         return along(kernel, (a,), axes, out, result)
@@ -408,7 +406,7 @@ def _product(
                 f"grad has shape {np.shape(grad)}: expected {np.shape(y)}, the shape of {name}"
             )
         return _elsewhere(kernel, (y, grad), axis, out=out)
-    p, g = arguments.real_pair(y, name, grad, "grad")
+    p, g, result = arguments.real_pair(y, name, grad, "grad")
     axes = arguments.axes(axis, p.ndim)
-    arguments.out_array(out, p.shape, p.dtype)
-    return along(kernel, (p, g), axes, out, p.dtype)
+    arguments.out_array(out, p.shape, result)
+    return along(kernel, (p, g), axes, out, result)

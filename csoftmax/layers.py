@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from csoftmax import functional, losses
+from csoftmax import arguments, functional, losses
 
 __all__ = ["Dense", "Layer", "Softmax", "SoftmaxCrossEntropy"]
 
@@ -132,7 +132,7 @@ class Dense(Layer):
         self.bias = bool(bias)
         self.axis = _sample_axis(axis)
         self._dtype = np.dtype(dtype)
-        if self._dtype.kind != "f":
+        if arguments.kind(self._dtype) != "f":
             raise TypeError(f"dtype is {self._dtype}: expected a real floating dtype")
         shape = self.out_features, self.in_features + self.bias
         limit = math.sqrt(6 / (self.in_features + self.out_features))
@@ -457,9 +457,9 @@ def _learning_rate(value: Any) -> float:
 def _real(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return `value` as a real array; integers and bools are converted to `dtype`."""
     array = np.asarray(value)
-    if array.dtype.kind not in "biuf":
+    if arguments.kind(array.dtype) not in "biuf":
         raise TypeError(f"{name} has dtype {array.dtype}: expected real numbers")
-    return array if array.dtype.kind == "f" else array.astype(dtype)
+    return array if arguments.kind(array.dtype) == "f" else array.astype(dtype)
 
 
 def _check_shape(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:

@@ -55,9 +55,10 @@ def cce(y: ArrayLike, yhat: ArrayLike, axis: Axis = None) -> Any:
     >>> float(cce([0.0, 1.0, 0.0], [0.25, 0.5, 0.25]))
     0.6931471805599453
     """
-    p, q = arguments.real_pair(y, "y", yhat, "yhat")
+    p, q, result = arguments.real_pair(y, "y", yhat, "yhat")
     axes = arguments.axes(axis, p.ndim)
-    return kernels.cce(as_rows(p, axes), as_rows(q, axes))
+    loss = kernels.cce(as_rows(p, axes), as_rows(q, axes))
+    return loss if loss.dtype == result else np.asarray(loss).astype(result)[()]
 
 
 def cce_gradient(y: ArrayLike, yhat: ArrayLike) -> Any:
@@ -90,9 +91,9 @@ def cce_gradient(y: ArrayLike, yhat: ArrayLike) -> Any:
     >>> cce_gradient([0.0, 1.0], [0.5, 0.5])
     array([-0., -2.])
     """
-    p, q = arguments.real_pair(y, "y", yhat, "yhat")
+    p, q, result = arguments.real_pair(y, "y", yhat, "yhat")
     axes = (p.ndim - 1,) if p.ndim else ()
-    return along(kernels.cce_gradient, (p, q), axes, None, p.dtype)
+    return along(kernels.cce_gradient, (p, q), axes, None, result)
 
 
 def cross_entropy(
@@ -228,7 +229,8 @@ class _Problem(NamedTuple):
     """Checked arguments, in the form that the kernels take them."""
 
     logits: Array
-    target: Array  # int64 labels, or probabilities in the dtype of the result
+    target: Array  # int64 labels, or probabilities in the dtype of the logits
+    result: arguments.DType
     scale: Array  # weight of each sample in loss and gradient, float64 or wider
     class_weight: Array  # (C,) in the computing dtype; stride 0 if there are none
     smoothing: float
@@ -250,11 +252,10 @@ class _Problem(NamedTuple):
         label_smoothing: float,
         reduction: str,
     ) -> _Problem:
-        x = arguments.real(logits, "logits")
+        x, result = arguments.real(logits, "logits")
         axis = arguments.one_axis(axis, x.ndim)
         classes = x.shape[axis]
         samples = x.shape[:axis] + x.shape[axis + 1 :]
-        result = arguments.result_dtype(x)
         if not isinstance(reduction, str):
             raise TypeError(f'reduction is {reduction!r}: expected "mean", "sum" or "none"')
         if reduction not in ("mean", "sum", "none"):
@@ -266,15 +267,18 @@ class _Problem(NamedTuple):
         wide = np.result_type(result, np.float64)
         scale = np.ones((), wide)
         if sample_weight is not None:
-            s = arguments.real(sample_weight, "sample_weight").astype(wide)
-            scale = arguments.broadcast(s, samples, "sample_weight")
+            s, _ = arguments.real(sample_weight, "sample_weight")
+            scale = arguments.broadcast(s.astype(wide), samples, "sample_weight")
 
         t = np.asarray(target)
         given, kept = t.dtype, None
-        if t.dtype.kind in "iu":
+        if arguments.kind(given) in "iu":
             t, kept = _labels(t, samples, classes, ignore_index)
-        elif t.dtype.kind == "f":
-            t = _probabilities(t, x.shape, ignore_index).astype(result, copy=False)
+        elif arguments.kind(given) == "f":
+            t = _probabilities(t, x.shape, ignore_index)
+            if arguments.result_dtype(t) != result:  # no rounding to float16 on the way
+                x = x.astype(arguments.computing_dtype(result), copy=False)
+            t = t.astype(arguments.result_dtype(x), copy=False)
         else:
             raise TypeError(
                 f"target has dtype {t.dtype}: expected integers (labels) or floats (probabilities)"
@@ -294,18 +298,18 @@ class _Problem(NamedTuple):
             scale = scale * 0.0 if empty else scale / denominator
         # as int64, like the labels; -1 is none, as labels have been checked
         ignored = -1 if kept is None else int(np.asarray(ignore_index, given).astype(np.int64))
-        return cls(x, t, scale, weights, smoothing, ignored, axis, reduction, empty)
+        return cls(x, t, result, scale, weights, smoothing, ignored, axis, reduction, empty)
 
     def loss(self) -> Any:
         kernel, operands, axes = self._call("")
         return self._reduce(kernel(*operands, axes=[*axes, ()]))
 
+    @np.errstate(all="ignore")
     def loss_and_gradient(self, out: Array | None) -> tuple[Any, Array]:
-        result = arguments.result_dtype(self.logits)
-        arguments.out_array(out, self.logits.shape, result)
+        arguments.out_array(out, self.logits.shape, self.result)
         kernel, operands, axes = self._call("_with_grad")
         if out is None:
-            out = np.empty_like(self.logits, dtype=result, subok=False)
+            out = np.empty_like(self.logits, dtype=self.result, subok=False)
         losses, _ = kernel(*operands, axes=[*axes, (), self.axis], out=(None, out))
         if self.empty:
             out[...] = 0
@@ -323,21 +327,20 @@ class _Problem(NamedTuple):
 
     @np.errstate(all="ignore")
     def _reduce(self, losses: Any) -> Any:
-        result = arguments.result_dtype(self.logits)
         if self.reduction != "none":
-            wide = np.result_type(result, np.float64)
+            wide = np.result_type(self.result, np.float64)
             losses = (
                 np.zeros((), wide)
                 if self.empty
                 else np.sum(np.ascontiguousarray(losses), dtype=wide)
             )
-        return np.asarray(losses).astype(result, copy=False)[()]
+        return np.asarray(losses).astype(self.result, copy=False)[()]
 
 
 def _class_weight(class_weight: ArrayLike | None, classes: int, dtype: Any) -> Array:
     if class_weight is None:
         return np.ndarray((classes,), dtype, np.ones((), dtype), strides=(0,))
-    weights = arguments.real(class_weight, "class_weight")
+    weights, _ = arguments.real(class_weight, "class_weight")
     if weights.shape != (classes,):
         raise ValueError(
             f"class_weight has shape {weights.shape}: expected ({classes},), one weight a class"

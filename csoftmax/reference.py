@@ -256,7 +256,7 @@ def _target_weights(
 
     q = np.asarray(target)
     keep = None
-    if q.dtype.kind in "iu":
+    if _kind(q.dtype) in "iu":
         if q.shape != samples:
             raise ValueError(
                 f"target has shape {q.shape}: expected {samples} for labels, "
@@ -279,7 +279,7 @@ def _target_weights(
             np.put_along_axis(t, y, np.take_along_axis(t, y, -1) + hard, -1)
             return t, None, keep, denominator
         return t, y, keep, denominator
-    if q.dtype.kind == "f":
+    if _kind(q.dtype) == "f":
         if q.shape != shape:
             raise ValueError(
                 f"target has shape {q.shape}: expected {shape} for probabilities, the shape of "
@@ -305,7 +305,7 @@ def one_hot(
 ) -> Array:
     """1 at each label, 0 elsewhere, with the classes on a new ``axis``; a bad label raises."""
     y = np.asarray(labels)
-    if y.dtype.kind not in "iu":
+    if _kind(y.dtype) not in "iu":
         raise TypeError(f"labels has dtype {y.dtype}: expected integers")
     result = _dtype(dtype, "biufc", "a numeric dtype")
     position = _one_axis(axis, y.ndim + 1)
@@ -323,7 +323,7 @@ def one_hot(
 def to_categorical(y: ArrayLike, num_classes: int | None = None) -> NDArray[np.float64]:
     """Keras' one-hot: truncates to integers, drops a last axis of 1, wraps negative labels."""
     given = np.asarray(y)
-    if given.dtype.kind not in "biuf":
+    if _kind(given.dtype) not in "biuf":
         raise TypeError(f"y has dtype {given.dtype}: expected real numbers")
     if given.ndim > 1 and given.shape[-1] == 1:
         given = given[..., 0]
@@ -372,12 +372,19 @@ def _deliver(value: Any, out: Out, dtype: np.dtype[Any]) -> Any:
 # ---------------------------------------------------------------- checks of the arguments
 
 
+def _kind(dtype: np.dtype[Any]) -> str:
+    """Kind of a dtype of NumPy's own (below NPY_USERDEF); "f" for bfloat16, "V" for any other."""
+    if 0 <= dtype.num < 256:
+        return dtype.kind
+    return "f" if dtype.name == "bfloat16" else "V"
+
+
 def _dtype(dtype: DTypeLike, kinds: str, expected: str) -> np.dtype[Any]:
     try:
         found = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"dtype is {dtype!r}: expected {expected}") from None
-    if found.kind not in kinds:
+    if _kind(found) not in kinds:
         raise TypeError(f"dtype is {found}: expected {expected}")
     return found.newbyteorder("=")
 
@@ -385,13 +392,13 @@ def _dtype(dtype: DTypeLike, kinds: str, expected: str) -> np.dtype[Any]:
 def _real(x: ArrayLike, name: str, dtype: Dtype = None) -> tuple[Array, np.dtype[Any]]:
     """x in the dtype to compute in, and the dtype of the result."""
     a = np.asarray(x)
-    if a.dtype.kind not in "biuf":
+    if _kind(a.dtype) not in "biuf":
         raise TypeError(f"{name} has dtype {a.dtype}: expected real numbers")
     if dtype is not None:
         result = _dtype(dtype, "f", "a floating dtype")
     else:
-        result = a.dtype.newbyteorder("=") if a.dtype.kind == "f" else np.dtype(np.float64)
-    a = a.astype(result, copy=False)  # float16 is computed in float32
+        result = a.dtype.newbyteorder("=") if _kind(a.dtype) == "f" else np.dtype(np.float64)
+    a = a.astype(result, copy=False)  # float16 and bfloat16 are computed in float32
     return a.astype(np.result_type(result, np.float32), copy=False), result
 
 
@@ -406,7 +413,7 @@ def _real_pair(
     return (
         a.astype(compute, copy=False),
         b.astype(compute, copy=False),
-        np.result_type(a_result, b_result),
+        a_result if a_result == b_result else compute,
     )
 
 
