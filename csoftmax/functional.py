@@ -359,7 +359,7 @@ def softmax_jacobian(y: ArrayLike, axis: int = -1) -> Any:
         jacobian = np.multiply(p[..., :, None], -p[..., None, :], order="C")
         diagonal = np.einsum("...ii->...i", jacobian)
         diagonal += p
-    return jacobian.astype(result, copy=False)
+        return jacobian.astype(result, copy=False)
 
 
 # ------------------------------------------------------------------------------- common to several

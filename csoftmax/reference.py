@@ -122,7 +122,7 @@ def softmax_jacobian(y: ArrayLike, axis: int = -1) -> Any:
     """diag(y) - y yᵀ for every row of y along ``axis``: shape (..., n, n)."""
     p, result = _real(y, "y")
     p = np.moveaxis(p, _one_axis(axis, p.ndim), -1)
-    diagonal = p[..., None] * np.eye(p.shape[-1], dtype=p.dtype)
+    diagonal = np.where(np.eye(p.shape[-1], dtype=bool), p[..., None], 0)  # not inf * 0
     return _deliver(diagonal - p[..., :, None] * p[..., None, :], None, result)
 
 
