@@ -49,7 +49,10 @@ def real_pair(x: ArrayLike, x_name: str, y: ArrayLike, y_name: str) -> tuple[Arr
     if result != other:  # NumPy knows no common dtype of float16 and bfloat16
         result = np.result_type(computing_dtype(result), computing_dtype(other))
     dtype = computing_dtype(result) if result.kind == "V" else result
-    return a.astype(dtype, copy=False), b.astype(dtype, copy=False), result
+    if a.dtype != dtype or b.dtype != dtype:
+        with np.errstate(invalid="ignore"):  # casts of signalling NaNs
+            a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
+    return a, b, result
 
 
 def result_dtype(a: Array) -> DType:
