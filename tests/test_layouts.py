@@ -103,6 +103,52 @@ def test_mask_of_any_layout(csm, layout):
     assert_same_bits(csm, csm.softmax(LAYOUTS[layout](x), where=mask), want)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
+@pytest.mark.parametrize("axis", [0, 1, -1, (0, 1), (2, 0), None])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (),
+        (1,),
+        (35,),
+        (1, 1),
+        (6, 1),
+        (1, 35),
+        (6, 35),
+        (4, 1, 1),
+        (1, 6, 1),
+        (4, 1, 35),
+        (4, 6, 1),
+    ],
+)
+def test_small_mask_is_as_good_as_a_full_one(csm, shape, axis, dtype):
+    """Broadcast as NumPy does it; a NaN where it is False does not count. In place, too."""
+    mask = np.asarray(np.random.default_rng(len(shape)).random(shape) < 0.6)
+    full = np.broadcast_to(mask, SHAPE)
+    x = np.where(full, values(dtype), np.array(np.nan, dtype))
+    for where in (mask, mask.tolist()):
+        for function in ("softmax", "log_softmax"):
+            call = getattr(csm, function)
+            want = call(x, axis, where=full.copy())
+            assert np.all(want[~full] == (0 if function == "softmax" else -np.inf))
+            np.testing.assert_array_equal(call(x, axis, where=where), want)
+            a = x.copy()
+            assert call(a, axis, where=where, out=a) is a
+            np.testing.assert_array_equal(a, want)
+        want = csm.logsumexp(x, axis, where=full.copy())
+        np.testing.assert_array_equal(csm.logsumexp(x, axis, where=where), want)
+
+
+@pytest.mark.parametrize(
+    ("shape", "mask"),
+    [((), (1,)), ((1,), (5,)), ((5,), (1, 5)), ((1, 5), (4, 5)), ((4, 1), (4, 5)), ((0,), (5,))],
+)
+def test_mask_does_not_enlarge(csm, shape, mask):
+    for function in ("softmax", "log_softmax", "logsumexp"):
+        with pytest.raises(ValueError, match=r"where has shape \(.*expected one that broadcasts"):
+            getattr(csm, function)(np.zeros(shape), None, where=np.ones(mask, bool))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("length", [*range(1, 71), 128, 511, 512, 513, 1024, 5000, 8193])
 def test_rows_and_columns_have_the_same_bits(csm, dtype, length):
@@ -121,3 +167,64 @@ def test_rows_and_columns_have_the_same_bits(csm, dtype, length):
         assert_same_bits(csm, gradient.T, want[1])
     product = csm.softmax_vjp(np.ascontiguousarray(p.T), column_grad, 0).T
     assert_same_bits(csm, product, csm.softmax_vjp(p, grad))
+
+
+# shape, the axis along which out is shifted, class axes
+SHIFTS = [
+    *(((n,), 0, axis) for n in (1, 2, 9, 33, 201, 4097, 70_000) for axis in (-1, None)),
+    *(
+        (shape, shifted, axis)
+        for shape in ((5, 7), (40, 33), (3, 4097), (4097, 3), (2, 35_000), (35_000, 2))
+        for shifted in (0, 1)
+        for axis in (-1, 0, None)
+    ),
+    *(((3, 4, 5), shifted, axis) for shifted in (0, 1, 2) for axis in (1, (0, 2), (1, 2))),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize(("shape", "shifted", "axis"), SHIFTS)
+def test_out_one_entry_off_an_operand_is_as_good_as_a_copy(csm, shape, shifted, axis, dtype):
+    """Either way, and for each operand; nothing else of the buffer changes."""
+    larger = [n + (i == shifted) for i, n in enumerate(shape)]
+    ends = [(slice(None),) * shifted + (part,) for part in (slice(-1), slice(1, None))]
+    rng = np.random.default_rng(0)
+    x, y = -rng.random((2, *shape)).astype(dtype)
+    calls = [
+        *((f, (x,), {"axis": axis}) for f in ("softmax", "log_softmax")),
+        ("softmax", (x,), {"axis": axis, "where": rng.random(shape) < 0.7}),
+        *((f, (x, y), {"axis": axis}) for f in ("softmax_vjp", "log_softmax_vjp")),
+    ]
+    if isinstance(axis, int):
+        labels = np.zeros(np.delete(shape, axis), int)
+        calls += [("cross_entropy_with_grad", (x, t), {"axis": axis}) for t in (labels, -y)]
+    for function, operands, options in calls:
+        call = getattr(csm, function)
+        want = call(*operands, **options)
+        for position, operand in enumerate(operands):
+            if operand.shape != shape:
+                continue
+            for source, target in (ends, ends[::-1]):
+                buffer = np.full(larger, 7, dtype)
+                buffer[source] = operand
+                after = buffer.copy()
+                after[target] = want[1] if isinstance(want, tuple) else want
+                args = [*operands]
+                args[position] = buffer[source]
+                got = call(*args, **options, out=buffer[target])
+                assert_same_bits(csm, buffer, after)
+                if isinstance(want, tuple):
+                    assert_same_bits(csm, got[0], want[0])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
+@pytest.mark.parametrize("axis", [-1, 0, 1, (0, 2), (1, 2), None])
+def test_logsumexp_into_its_own_input(csm, axis, dtype):
+    x = np.random.default_rng(0).normal(size=(5, 40, 33)).astype(dtype)
+    for keepdims in (False, True):
+        want = csm.logsumexp(x, axis, keepdims=keepdims)
+        first = tuple(slice(n) for n in np.shape(want)) if keepdims else ()
+        a = x.copy()
+        out = a[first] if keepdims else a.ravel()[: np.size(want)].reshape(np.shape(want))
+        assert csm.logsumexp(a, axis, keepdims=keepdims, out=out) is out
+        assert_same_bits(csm, out, want)

@@ -63,6 +63,52 @@ def test_forward(compiled, function, layout, dtype):
     assert allocated(lambda: call(x, axis, out=x, where=mask)) < SMALL
 
 
+STRIDED = {
+    "every second": lambda a: np.repeat(a, 2, -1)[..., ::2],
+    "reversed": lambda a: a[::-1, ..., ::-1],
+    "fortran": lambda a: np.asfortranarray(a),
+    "first and last swapped": lambda a: np.swapaxes(a, 0, -1).copy().swapaxes(0, -1),
+    "window": lambda a: np.pad(a, 1)[(slice(1, -1),) * a.ndim],
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(100, 2000), (10, 2000, 10)])
+@pytest.mark.parametrize("strides", STRIDED)
+def test_in_place_in_any_strides(compiled, strides, shape, dtype):
+    """And with any mask."""
+    x = STRIDED[strides](normal(shape, "float32").astype(dtype))
+    y, mask = STRIDED[strides](np.abs(x)), STRIDED[strides](x > 0)
+    for axis in range(-1, x.ndim - 1):
+        labels = np.zeros(np.delete(shape, axis), int)
+        samples = SMALL + 3 * 16 * labels.size
+        for function in ("softmax", "log_softmax"):
+            for where in (None, mask):
+                call = getattr(compiled, function)
+                assert allocated(lambda: call(x, axis, out=x, where=where)) < SMALL  # noqa: B023
+        for function in PRODUCTS:
+            call = getattr(compiled, function)
+            assert allocated(lambda: call(x, y, axis, out=x)) < SMALL  # noqa: B023
+        for target in (labels, y):
+            call = compiled.cross_entropy_with_grad
+            assert allocated(lambda: call(x, target, axis=axis, out=x)) < samples  # noqa: B023
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@layouts
+def test_masks(compiled, layout, dtype):
+    """No float for each entry of the mask; a bool each if all axes are joined to one."""
+    shape, axis = LAYOUTS[layout]
+    x = normal(shape, "float32").astype(dtype)
+    mask = x > 0
+    for where in (mask, mask[:1], mask[..., :1], mask[0], True, False):
+        small = SMALL + (mask.size if axis is None else 8 * (x.size // 1000))
+        assert allocated(lambda: compiled.logsumexp(x, axis, where=where)) < small  # noqa: B023
+        for call in (compiled.softmax, compiled.log_softmax):
+            used = allocated(lambda: call(x, axis, where=where, out=x))  # noqa: B023
+            assert used < small
+
+
 @dtypes
 @layouts
 def test_logsumexp(compiled, layout, dtype):
