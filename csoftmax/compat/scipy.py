@@ -182,7 +182,7 @@ def logsumexp(
 
 def _array(value: ArrayLike, name: str) -> Array:
     a = np.asarray(value)
-    return a if a.dtype.kind == "c" else arguments.real(a, name)
+    return a if a.dtype.kind == "c" else arguments.real(a, name)[0]
 
 
 def _promoted(a: ArrayLike, b: ArrayLike | None) -> tuple[DType, Array, Array | None]:

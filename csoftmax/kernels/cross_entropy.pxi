@@ -52,15 +52,15 @@ cdef inline void write_cross_entropy_gradient(
         const Row[real]* row) noexcept nogil:
     # p_j sum(w) - w_j, scaled; the entry at the label is set right afterwards
     cdef Anchor[real] anchor = row.anchor
-    cdef Exact[real] multiplier = row.multiplier
+    cdef Divisor[real] divisor = row.divisor
     cdef Vec[real] e, usual, at_peak, w_j
-    cdef Vec[real] scale = row.offset, total = row.total, lack = row.lack
+    cdef Vec[real] factor = row.factor, scale = row.offset, total = row.total, lack = row.lack
     cdef Py_ssize_t i
     for i in range(steps):
         e = load(x + i * stride)
         if not kept:
             e = term(e, anchor)
-        usual = times(e, multiplier)
+        usual = divide(e, divisor) * factor
         if weighted:
             w_j = load(w + i * w_stride)
             usual = usual - w_j * scale
@@ -95,7 +95,7 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
     cdef Vec[real] rests, logs, weights, spreads
     cdef Py_ssize_t v, i, k
     for v in range(vectors):
-        rows[v].multiplier = inverse_sum(rows[v])
+        rows[v].divisor = make_divisor(sum_of_terms(rows[v]))
         exact_rest = rest(rows[v])
         rests = rounded(exact_rest)
         logs = rounded(vec_log1p(exact_rest)) + rows[v].anchor.finite
@@ -124,8 +124,8 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
                     if x_y == lane_value(rows[v].max, i) and lane_value(rests, i) < 1:
                         at_label[k] = ((weight - w_y) - lack * (weight + a)) * scale
                     else:
-                        p_y = lane_value(times(term(broadcast(x_y), rows[v].anchor),
-                                               rows[v].multiplier), i)
+                        p_y = lane_value(divide(term(broadcast(x_y), rows[v].anchor),
+                                                rows[v].divisor), i)
                         at_label[k] = ((p_y * (weight + a) - w_y) - a) * scale
                     at_label[k] += lane_value(rows[v].anchor.finite, i)
                     weight = weight + a
@@ -144,7 +144,7 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
             rows[v].offset = broadcast(lane_value(rows[v].offset, 0))
             rows[v].total = broadcast(lane_value(rows[v].total, 0))
             rows[v].lack = broadcast(lane_value(rows[v].lack, 0))
-        rows[v].multiplier = scaled(rows[v].multiplier, rows[v].factor)
+        fold_factor(rows[v])
     if p.out.data == NULL:
         return
     sweep_group(x, y, CROSS_ENTROPY, WRITE, p, lane, lanes, rows)

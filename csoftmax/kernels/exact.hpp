@@ -54,16 +54,6 @@ template <class T> CSOFTMAX_INLINE Exact<T> two_product(Vec<T> a, Vec<T> b) {
 #endif
 }
 
-// a * b, as good as rounded once where products can be fused, and within 1 ULP elsewhere.
-template <class T> CSOFTMAX_INLINE Vec<T> times(Vec<T> a, Exact<T> b) {
-    return fma(a, b.value, a * b.error);
-}
-
-template <class T> CSOFTMAX_INLINE Exact<T> scaled(Exact<T> a, Vec<T> b) {
-    Exact<T> product = two_product(a.value, b);
-    return {product.value, product.error + a.error * b};
-}
-
 // a / b, as two words where the quotient is normal.
 template <class T> CSOFTMAX_INLINE Exact<T> divide_exactly(Exact<T> a, Exact<T> b) {
     Vec<T> inverse = broadcast(T(1)) / b.value;

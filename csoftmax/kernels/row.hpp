@@ -9,13 +9,38 @@
 
 namespace csoftmax {
 
+// a / sum, as good as rounded once: by the reciprocal in two words where products can be fused, by
+// a division that is put right elsewhere. A single entry gets exactly 1.
+#if defined(CSOFTMAX_FUSED)
+template <class T> struct Divisor {
+    Exact<T> inverse;
+};
+template <class T> CSOFTMAX_INLINE Divisor<T> divisor(Exact<T> sum) {
+    return {divide_exactly(exact(broadcast(T(1))), sum)};
+}
+template <class T> CSOFTMAX_INLINE Vec<T> divide(Vec<T> a, const Divisor<T>& d) {
+    return fma(a, d.inverse.value, a * d.inverse.error);
+}
+#else
+template <class T> struct Divisor {
+    Vec<T> sum, excess;
+};
+template <class T> CSOFTMAX_INLINE Divisor<T> divisor(Exact<T> sum) {
+    return {sum.value, sum.error / sum.value};
+}
+template <class T> CSOFTMAX_INLINE Vec<T> divide(Vec<T> a, const Divisor<T>& d) {
+    Vec<T> quotient = a / d.sum;
+    return quotient - quotient * d.excess;
+}
+#endif
+
 template <class T> struct Row {
     Vec<T> max;
     Anchor<T> anchor;
     Vec<T> ties;                // how many entries equal the maximum
     LaneSum<T> sum;             // of the terms below the peak, or what else the kernel sums
     LaneSum<T> weight, spread;  // cross-entropy: sum of w, and of w (max - x)
-    Exact<T> multiplier;        // for the writing sweep: of the terms, 1 / sum or some share of it,
+    Divisor<T> divisor;         // for the writing sweep: the sum of all terms,
     Vec<T> factor, offset;      // and what else it multiplies with and subtracts
     Vec<T> total, lack, peak;   // cross-entropy: sum(w), scale * sum(w) (1 - p_max), dominant_peak
     Vec<T> near_0;              // logsumexp: 1 where it is so near 0 that the sum is taken once more
@@ -122,13 +147,22 @@ template <class T> CSOFTMAX_INLINE Vec<T> minus_ratio(Vec<T> x, Vec<T> y) {
     return choose(abs(x) <= zero, choose(abs(y) <= zero, zero, ratio), ratio);
 }
 
-// 1 / the sum of all terms, NaN where the maximum is not finite.
-template <class T> CSOFTMAX_INLINE Exact<T> inverse_sum(const Row<T>& row) {
+// The sum of all terms, NaN where the maximum is not finite.
+template <class T> CSOFTMAX_INLINE Exact<T> sum_of_terms(const Row<T>& row) {
     Exact<T> peaks = two_product(row.ties, row.anchor.peak.value);
     Exact<T> sum = add_exactly(row.sum.total, peaks.value);
     sum.value = sum.value + row.anchor.finite;
     sum.error = sum.error + (peaks.error + row.ties * row.anchor.peak.error);
-    return divide_exactly(exact(broadcast(T(1))), sum);
+    return sum;
+}
+
+// Puts the factor into the divisor, which saves a rounding, unless that could leave T's range.
+template <class T> CSOFTMAX_INLINE void fold_factor(Row<T>& row) {
+    const Vec<T> one = broadcast(T(1)), low = broadcast(T(0x1p-24)), high = broadcast(T(0x1p+24));
+    Vec<T> fold = choose(abs(row.factor) >= low, row.factor, one);
+    fold = choose(abs(fold) <= high, fold, one);
+    row.divisor = divisor(divide_exactly(sum_of_terms(row), exact(fold)));
+    row.factor = row.factor / fold;
 }
 
 // Sum of exp(x - max) over all entries but one maximum.

@@ -25,8 +25,6 @@ cdef extern from "exact.hpp" namespace "csoftmax" nogil:
     Exact[T] add_exactly[T](Exact[T], Vec[T])
     Exact[T] add_any[T](Exact[T], Exact[T])
     Vec[T] rounded[T](Exact[T])
-    Vec[T] times[T](Vec[T], Exact[T])
-    Exact[T] scaled[T](Exact[T], Vec[T])
 
 cdef extern from "vecmath.hpp" namespace "csoftmax" nogil:
     cdef cppclass Anchor[T]:
@@ -48,12 +46,14 @@ cdef extern from "summation.hpp" namespace "csoftmax" nogil:
     Vec[T] value[T](const LaneSum[T]&)
 
 cdef extern from "row.hpp" namespace "csoftmax" nogil:
+    cdef cppclass Divisor[T]:
+        pass
     cdef cppclass Row[T]:
         Vec[T] max
         Anchor[T] anchor
         Vec[T] ties
         LaneSum[T] sum, weight, spread
-        Exact[T] multiplier
+        Divisor[T] divisor
         Vec[T] factor, offset, total, lack, peak, near_0
     cdef cppclass ChunkOfRow[T]:
         pass
@@ -70,7 +70,10 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     Vec[T] weighted_gap[T](Vec[T] w, Vec[T] x, const Anchor[T]&)
     Vec[T] x_log_y[T](Vec[T], Vec[T])
     Vec[T] minus_ratio[T](Vec[T], Vec[T])
-    Exact[T] inverse_sum[T](const Row[T]&)
+    Divisor[T] make_divisor "csoftmax::divisor"[T](Exact[T])
+    Vec[T] divide[T](Vec[T], const Divisor[T]&)
+    Exact[T] sum_of_terms[T](const Row[T]&)
+    void fold_factor[T](Row[T]&)
     Exact[T] rest[T](const Row[T]&)
     bint any_near_0[T](const Row[T]&)
     Vec[T] row_logsumexp "csoftmax::logsumexp"[T](Row[T]&)

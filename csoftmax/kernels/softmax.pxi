@@ -43,14 +43,14 @@ cdef inline void write_softmax(const real* x, Py_ssize_t stride, real* out, Py_s
                                Py_ssize_t steps, bint kept, const Row[real]* row) noexcept nogil:
     # e_j / sum(e); x holds e_j if it was kept, else x_j
     cdef Anchor[real] anchor = row.anchor
-    cdef Exact[real] inverse = row.multiplier
+    cdef Divisor[real] divisor = row.divisor
     cdef Vec[real] e
     cdef Py_ssize_t i
     for i in range(steps):
         e = load(x + i * stride)
         if not kept:
             e = term(e, anchor)
-        store(out + i * out_stride, times(e, inverse))
+        store(out + i * out_stride, divide(e, divisor))
 
 
 cdef inline void write_log_softmax(const real* x, Py_ssize_t stride, real* out,

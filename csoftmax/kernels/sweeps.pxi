@@ -298,7 +298,7 @@ cdef void sum_again_near_0(real* x, real* y, const Problem& p, Py_ssize_t lane, 
 
 cdef inline void prepare_writing(Operation operation, Row[real]* row) noexcept nogil:
     if operation == SOFTMAX:
-        row.multiplier = inverse_sum(row[0])
+        row.divisor = make_divisor(sum_of_terms(row[0]))
     elif operation == LOG_SOFTMAX:
         row.offset = rounded(vec_log1p(rest(row[0]))) + row.anchor.finite
     elif operation == LOGSUMEXP:
