@@ -40,7 +40,7 @@ cdef inline void add_weights(const real* x, Py_ssize_t stride, const real* w,
         while i < end:
             w_j = load(w + i * w_stride)
             s = s + w_j
-            t = t + weighted_gap(w_j, load(x + i * stride), row.anchor)
+            t = fma(w_j, gap(w_j, load(x + i * stride), row.anchor), t)
             i += 1
         weight[0] = add_any(weight[0], exact(s))
         spread[0] = add_any(spread[0], exact(t))
@@ -91,16 +91,17 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
     cdef real loss, a, c, scale, x_y, log_sum, weight, lack, p_y, w_y
     cdef int64_t label
     cdef bint ignored
-    cdef Exact[real] exact_rest
-    cdef Vec[real] rests, logs, weights, spreads
+    cdef Exact[real] exact_rest, exact_log
+    cdef Vec[real] rests, logs, weights, losses
     cdef Py_ssize_t v, i, k
     for v in range(vectors):
         rows[v].divisor = make_divisor(sum_of_terms(rows[v]))
         exact_rest = rest(rows[v])
+        exact_log = vec_log1p(exact_rest)
         rests = rounded(exact_rest)
-        logs = rounded(vec_log1p(exact_rest)) + rows[v].anchor.finite
+        logs = rounded(exact_log) + rows[v].anchor.finite
         weights = value(rows[v].weight)
-        spreads = value(rows[v].spread)
+        losses = weighted_loss(rows[v], exact_log) + rows[v].anchor.finite
         rows[v].peak = dominant_peak(rows[v], rests)
         for i in range(min(W, lanes - v * W)):
             k = v * W + i                       # the row's number in the group
@@ -108,7 +109,7 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
             log_sum = lane_value(logs, i)
             weight = lane_value(weights, i)
             lack = lane_value(rests, i) / (1 + lane_value(rests, i))    # 1 - p at the maximum
-            loss = weight * log_sum + lane_value(spreads, i) if p.n else 0
+            loss = lane_value(losses, i) if p.n else 0
             ignored = False
             if p.label != NULL:
                 label = (<const int64_t*> (p.label + (lane + k) * p.label_stride))[0]

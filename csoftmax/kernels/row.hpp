@@ -128,10 +128,18 @@ template <class T> CSOFTMAX_INLINE Vec<T> dominant_peak(const Row<T>& row, Vec<T
                   row.anchor.peak.value);
 }
 
-// w (max - x), and 0 where w is 0 though x may be -inf.
-template <class T> CSOFTMAX_INLINE Vec<T> weighted_gap(Vec<T> w, Vec<T> x, const Anchor<T>& a) {
+// max - x, and 0 where the weight w is 0 though x may be -inf.
+template <class T> CSOFTMAX_INLINE Vec<T> gap(Vec<T> w, Vec<T> x, const Anchor<T>& a) {
     const Vec<T> zero = broadcast(T(0));
-    return choose(abs(w) <= zero, zero, w * (a.max - x));
+    return choose(abs(w) <= zero, zero, a.max - x);
+}
+// sum of w (log(sum(exp(x))) - x), the logarithm being max + log.
+template <class T> CSOFTMAX_INLINE Vec<T> weighted_loss(const Row<T>& row, Exact<T> log) {
+    const Exact<T>& weight = row.weight.total;
+    Exact<T> product = two_product(weight.value, log.value);
+    Vec<T> error = product.error + fma(weight.value, log.error, weight.error * log.value);
+    product.error = choose(abs(product.value) > abs(error), error, broadcast(T(0)));  // overflow
+    return rounded(add_any(row.spread.total, product));
 }
 
 // x log(y), and 0 where x is 0 unless y is NaN.

@@ -305,7 +305,7 @@ cdef inline void prepare_writing(Operation operation, Row[real]* row) noexcept n
         row.factor = row_logsumexp(row[0])
     elif operation == CCE:
         row.factor = broadcast(<real> 0) - value(row.sum)
-    else:
+    elif operation == LOG_SOFTMAX_VJP:
         row.factor = value(row.sum)
 
 
