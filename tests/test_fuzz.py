@@ -1,100 +1,31 @@
-"""Random shapes, dtypes, axes, layouts, aliases, masks and options, against the twin.
+"""Every public function with random shapes, dtypes, axes, layouts, aliases, labels and options.
 
-The truth is the twin in the next wider dtype on contiguous arrays. A call with operands of any
-layout, and with an `out` that may be an operand or overlap one, must give the bits of a plain call
-and write nowhere else. Each trial has a seed of its own, which its failure names.
+A valid call agrees with the twin in longdouble. With operands of any layout, and with an `out`
+that may be an operand or overlap one, it gives the bits of a plain call and writes nowhere else.
+A call with an argument spoilt raises what the twin raises, or returns what the twin returns, and
+an error leaves all memory as it was. Each trial has a seed of its own, which its failure names.
 """
 
-import math
+import inspect
+import os
 
 import numpy as np
 import pytest
-from checks import wider
+from draw import FLOATS, INTEGERS, Draw, memory_beside
 
 import csoftmax.reference as twin
 
-TRIALS = 300
-SIDES = [0, 1, 1, 2, 2, 3, 5, 8, 9, 17, 24]
+TRIALS = int(os.environ.get("CSOFTMAX_FUZZ_TRIALS", 300))  # of each function
+FAMILY = ["softmax", "log_softmax", "logsumexp"]
+PRODUCTS = ["softmax_vjp", "softmax_jvp", "log_softmax_vjp"]
+PAIRS = [*PRODUCTS, "cce", "cce_gradient"]
+ENCODINGS = ["one_hot", "to_categorical"]
+ENTROPIES = ["cross_entropy", "cross_entropy_with_grad"]
 
 
-class Draw:
-    def __init__(self, seed):
-        self.rng = np.random.default_rng(seed)
-        self.dtype = self.one_of(["float32", "float64", "float32", "float64", "float16"])
-
-    def one_of(self, choices):
-        return choices[self.rng.integers(len(choices))]
-
-    def shape(self, min_dims=0):
-        shape = [self.one_of(SIDES) for _ in range(self.rng.integers(min_dims, 6))]
-        if shape:
-            length = self.one_of([*SIDES, *self.rng.integers(1, 210, 12), 511, 4095, 4096, 8193])
-            shape[self.rng.integers(len(shape))] = int(length)
-        while math.prod(shape) > 20000:
-            shape[shape.index(min(n for n in shape if n > 1))] = 1
-        return tuple(shape)
-
-    def axis(self, shape):
-        some = tuple(self.rng.permutation(len(shape))[: self.rng.integers(len(shape) + 1)].tolist())
-        one = range(-len(shape), len(shape))
-        return self.one_of(
-            [self.one_of(one), self.one_of(one), some, None] if shape else [None, ()]
-        )
-
-    def numbers(self, shape, special=True):
-        limits = np.finfo(self.dtype)
-        spreads = [(1, 0), (1, 0), (10, 0), (80, 0), (5, -900), (5, 1100)]
-        spread, offset = self.one_of(spreads)
-        a = self.rng.normal(size=shape) * spread + offset
-        if special and self.one_of([True, False]):
-            odd = [-np.inf, -np.inf, 0.0, -0.0, float(limits.tiny) / 4, 1, float(limits.max) / 64]
-            odd += self.one_of([[], [], [np.inf], [np.nan], [-float(limits.max) / 64]])
-            where = self.rng.random(shape) < self.one_of([0.02, 0.3, 1])
-            a = np.where(where, self.rng.choice(odd, shape), a)
-        return np.asarray(a, self.dtype)
-
-    def lay_out(self, a):
-        """The same values in any order, stride, alignment and byte order, in a larger buffer."""
-        order, steps, dtype, at = np.arange(a.ndim), [1] * a.ndim, a.dtype, 64
-        if self.one_of([True, False]):
-            order = self.rng.permutation(a.ndim)
-            steps = [self.one_of([1, 1, 1, -1, 2, -3]) for _ in order]
-            dtype = dtype.newbyteorder(self.one_of(["=", "=", "S"]))
-            at = self.one_of([64, 65])
-        sides = [n * abs(s) for n, s in zip(a.shape, steps, strict=True)]
-        size = math.prod(sides) * dtype.itemsize
-        whole = np.full(size + 129, 85, np.uint8)[at : at + size].view(dtype)
-        view = whole.reshape([sides[i] for i in order]).transpose(np.argsort(order))
-        view = view[(*(slice(None, None, s) for s in steps), ...)]
-        view[...] = a
-        return view
-
-    def output(self, shape, *operands):
-        """The first operand, and as `out` nothing, any array, an operand, or what overlaps it."""
-        x, kind = operands[0], self.one_of(["none", "any", "operand", "shifted"])
-        usable = [a for a in operands if a.dtype == self.dtype and a.shape == shape]
-        if kind == "operand" and usable:
-            return x, self.one_of(usable)
-        if kind == "shifted" and x.shape == shape:
-            buffer = np.zeros(x.size + 1, self.dtype)
-            ends = [buffer[1:].reshape(shape), buffer[:-1].reshape(shape)]
-            first, out = self.one_of([ends, ends[::-1]])
-            first[...] = x
-            return first, out
-        return x, None if kind == "none" else self.lay_out(np.full(shape, 7, self.dtype))
-
-
-def memory_beside(a):
-    """The bytes around and between the entries of an array."""
-    if a is None:
-        return b""
-    whole, entries = a, a.copy()
-    while isinstance(whole.base, np.ndarray):
-        whole = whole.base
-    a[...] = 0
-    beside = whole.tobytes()
-    a[...] = entries
-    return beside
+def wide(x):
+    """In longdouble; what is no float is rounded to float64 first."""
+    return np.asarray(x, x.dtype if x.dtype.kind == "f" else float).astype(np.longdouble)
 
 
 def close(got, want, scale=0.0):
@@ -104,7 +35,10 @@ def close(got, want, scale=0.0):
         limits, dtype = np.finfo(got.dtype), np.longdouble
         want = np.asarray(want).astype(got.dtype).astype(dtype)
         unit = limits.eps * np.maximum(np.abs(want), scale)
-        near = np.abs(got.astype(dtype) - want) <= 8 * unit + 4 * limits.smallest_subnormal
+        # the twin in the same dtype has errors of its own, from x - max
+        roundings = 8 if limits.eps > np.finfo(dtype).eps else 2000
+        distance = np.abs(got.astype(dtype) - want)
+        near = distance <= roundings * unit + 4 * dtype(limits.smallest_subnormal)
         good = near | (got == want) | (np.isnan(got) & np.isnan(want))
     assert np.all(good), (got[~good], want[~good])
 
@@ -112,8 +46,10 @@ def close(got, want, scale=0.0):
 def trials(check):
     def test(compiled, function):
         for seed in range(TRIALS):
+            draw = Draw(seed)
             try:
-                check(Draw(seed), compiled, function)
+                with compiled.threads(draw.one_of([1, 2, 3])):
+                    check(draw, compiled, function)
             except BaseException as error:
                 error.add_note(f"seed {seed}")
                 raise
@@ -121,7 +57,20 @@ def trials(check):
     return test
 
 
-@pytest.mark.parametrize("function", ["softmax", "log_softmax", "logsumexp"])
+def check_layouts(draw, call, options, want, *operands, has_out=True):
+    """The bits of the result `want` for operands of any layout, and any `out`."""
+    *laid, out = draw.output(want, *operands) if has_out else (*map(draw.lay_out, operands), None)
+    kept = [a.copy() for a in laid]
+    beside = memory_beside(out)
+    got = call(*laid, **options, **({"out": out} if has_out else {}))
+    np.testing.assert_array_equal(got, want)
+    assert out is None or got is out
+    assert memory_beside(out) == beside
+    for a, b in zip(laid, kept, strict=True):
+        assert np.may_share_memory(a, out) or a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("function", FAMILY)
 @trials
 def test_softmax_family(draw, compiled, function):
     call, shape = getattr(compiled, function), draw.shape()
@@ -129,61 +78,73 @@ def test_softmax_family(draw, compiled, function):
     if function == "logsumexp":
         options["keepdims"] = draw.one_of([True, False])
     if draw.one_of([True, False, False]):
-        options["where"] = np.asarray(draw.rng.random(shape) < 0.6)
-    want = call(x, **options)
+        sides = tuple(draw.one_of([1, n, n]) for n in shape)[draw.one_of([0, 0, 1]) :]
+        options["where"] = np.asarray(draw.rng.random(sides) < 0.6)
+    want = np.asarray(call(x, **options))
     # the maximum may cancel its logarithm
-    close(want, getattr(twin, function)(wider(x), **options), float(function == "logsumexp"))
+    close(want, getattr(twin, function)(wide(x), **options), float(function == "logsumexp"))
     if "where" in options:
         options["where"] = draw.lay_out(options["where"])
-    laid, out = draw.output(want.shape, draw.lay_out(x))
-    beside = memory_beside(out)
-    np.testing.assert_array_equal(call(laid, **options, out=out), want)
-    assert memory_beside(out) == beside
-    assert out is not None or np.array_equal(laid, x, equal_nan=True)
+    check_layouts(draw, call, options, want, x)
 
 
-@pytest.mark.parametrize("function", ["softmax_vjp", "log_softmax_vjp", "cce", "cce_gradient"])
+@pytest.mark.parametrize("function", PAIRS)
 @trials
 def test_pairs(draw, compiled, function):
     call, shape = getattr(compiled, function), draw.shape()
     x = draw.numbers(shape, special=False)
-    y = draw.numbers(shape, special=function == "cce_gradient")
-    x, y = {"log_softmax_vjp": (-np.abs(x), y), "cce": (x, np.abs(y))}.get(function, (x, y))
+    y = draw.numbers(shape, function == "cce_gradient", draw.one_of([None, x.dtype, x.dtype]))
+    if function == "log_softmax_vjp":
+        x = -np.abs(x) if x.dtype.kind == "f" else np.minimum(x, 0)
+    elif function == "cce":
+        y = np.abs(y)
     options = {} if function == "cce_gradient" else {"axis": draw.axis(shape)}
     with np.errstate(all="ignore"):
-        a, b = np.abs(wider(x)), np.abs(wider(y))
+        a, b = np.abs(wide(x)), np.abs(wide(y))
         scale = {
-            "softmax_vjp": lambda: a * (b + (a * b).sum(**options, keepdims=True)),
             "log_softmax_vjp": lambda: b + np.exp(-a) * b.sum(**options, keepdims=True),
             "cce": lambda: (a * np.abs(np.log(np.where(a == 0, 1, b)))).sum(**options),
             "cce_gradient": lambda: 0,
-        }[function]()
-    want = call(x, y, **options)
-    close(want, getattr(twin, function)(wider(x), wider(y), **options), scale)
-    laid, laid_y = draw.lay_out(x), draw.lay_out(y)
-    if "vjp" in function:
-        laid, options["out"] = draw.output(shape, laid, laid_y)
-    beside = memory_beside(options.get("out"))
-    np.testing.assert_array_equal(call(laid, laid_y, **options), want)
-    assert memory_beside(options.get("out")) == beside
+        }.get(function, lambda: a * (b + (a * b).sum(**options, keepdims=True)))()
+    want = np.asarray(call(x, y, **options))
+    close(want, getattr(twin, function)(wide(x), wide(y), **options), scale)
+    check_layouts(draw, call, options, want, x, y, has_out=function in PRODUCTS)
+
+
+@pytest.mark.parametrize("function", ["softmax_jacobian"])
+@trials
+def test_jacobian(draw, compiled, function):
+    shape = draw.shape(min_dims=1, limit=150)
+    y = draw.numbers(shape, special=False)
+    options = {"axis": draw.one_of(range(-len(shape), len(shape)))}
+    want = compiled.softmax_jacobian(y, **options)
+    p = np.moveaxis(np.abs(wide(y)), options["axis"], -1)
+    with np.errstate(all="ignore"):
+        scale = p[..., None] * p[..., None, :] + p[..., None]
+    close(want, twin.softmax_jacobian(wide(y), **options), scale)
+    check_layouts(draw, compiled.softmax_jacobian, options, want, y, has_out=False)
 
 
 @pytest.mark.parametrize("function", ["cross_entropy_with_grad"])
 @trials
 def test_cross_entropy(draw, compiled, function):
     call, rng, shape = getattr(compiled, function), draw.rng, draw.shape(min_dims=1)
-    x, axis = draw.numbers(shape), int(rng.integers(-len(shape), len(shape)))
+    x, axis = draw.numbers(shape), draw.one_of(range(-len(shape), len(shape)))
     classes, samples = shape[axis], tuple(np.delete(shape, axis))
     options = {"axis": axis, "reduction": draw.one_of(["mean", "sum", "none"])}
     target, scale = rng.random(shape) * (rng.random(shape) < 0.5), 4 * classes
-    target = np.asarray(target, draw.dtype)
+    target = np.asarray(target, draw.one_of([x.dtype if x.dtype.kind == "f" else float, *FLOATS]))
+    # the target is rounded to the dtype of the logits
+    truth = wide(target.astype(x.dtype) if x.dtype.kind == "f" else target)
     if classes and draw.one_of([True, False]):
         target, scale = rng.integers(0, min(classes, 128), samples), 4
-        target = np.asarray(target, draw.one_of(["int8", "uint8", "int32", "int64", "uint64"]))
+        truth = target = np.asarray(target, draw.one_of(INTEGERS))
         if draw.one_of([True, False]):
             options["ignore_index"] = draw.one_of([0, 1, 100, -100])
             if target.dtype.kind == "i":
-                target = np.where(rng.random(samples) < 0.3, options["ignore_index"], target)
+                truth = target = np.where(
+                    rng.random(samples) < 0.3, options["ignore_index"], target
+                )
     for name, value in (
         ("label_smoothing", draw.one_of([0.1, 0.5, 1.0])),
         ("class_weight", rng.integers(0, 4, classes) / 2),
@@ -191,15 +152,143 @@ def test_cross_entropy(draw, compiled, function):
     ):
         if draw.one_of([True, False, False]):
             options[name] = value
-    wide = wider(target) if target.dtype.kind == "f" else target
-    want, truth = call(x, target, **options), getattr(twin, function)(wider(x), wide, **options)
-    close(want[0], truth[0])
-    close(want[1], truth[1], scale)
-    np.testing.assert_array_equal(compiled.cross_entropy(x, target, **options), want[0])
-    laid_target = draw.lay_out(target)
-    laid, out = draw.output(shape, draw.lay_out(x), laid_target)
-    beside = memory_beside(out)
-    loss, gradient = call(laid, laid_target, **options, out=out)
-    assert memory_beside(out) == beside
-    np.testing.assert_array_equal(loss, want[0])
-    np.testing.assert_array_equal(gradient, want[1])
+    loss, gradient = call(x, target, **options)
+    want = getattr(twin, function)(wide(x), truth, **options)
+    close(loss, want[0])
+    close(gradient, want[1], scale)
+    np.testing.assert_array_equal(compiled.cross_entropy(x, target, **options), loss)
+
+    def gradient_of(*operands, **options):
+        got = call(*operands, **options)
+        np.testing.assert_array_equal(got[0], loss)
+        return got[1]
+
+    for name in {"class_weight", "sample_weight"} & options.keys():
+        options[name] = draw.lay_out(options[name])
+    check_layouts(draw, gradient_of, options, gradient, x, target)
+
+
+@pytest.mark.parametrize("function", ["Dense", "Softmax", "SoftmaxCrossEntropy"])
+@trials
+def test_layers(draw, compiled, function):
+    rng, shape, axis = draw.rng, draw.shape(1, 2, limit=2000), draw.one_of([0, -1])
+    x, g = draw.numbers(shape), draw.numbers(shape, dtype=draw.one_of(FLOATS))
+    if function == "Softmax":
+        layer = compiled.Softmax(axis=axis)
+        y = compiled.softmax(x, axis)
+        np.testing.assert_array_equal(layer.forward(draw.lay_out(x)), y)
+        want = compiled.softmax_vjp(y, g, axis)
+        np.testing.assert_array_equal(layer.backward(draw.lay_out(g), 0.1), want)
+    elif function == "SoftmaxCrossEntropy" and shape[axis]:
+        options = {"axis": axis, "reduction": draw.one_of(["mean", "sum", "none"])}
+        labels = np.asarray(rng.integers(0, shape[axis], np.delete(shape, axis)))
+        layer, want = compiled.SoftmaxCrossEntropy(**options), compiled.cross_entropy_with_grad
+        loss, gradient = want(x, labels, **options)
+        got = layer.forward(draw.lay_out(x), draw.lay_out(labels))
+        np.testing.assert_array_equal(got, loss)
+        factor = np.asarray(rng.integers(-2, 3, np.shape(loss)), loss.dtype)
+        want = gradient * (np.expand_dims(factor, axis) if factor.ndim else factor)
+        np.testing.assert_array_equal(layer.backward(factor, 0.1), want)
+    elif function == "Dense" and shape[axis]:
+        x, dtype = rng.normal(size=shape), draw.one_of(["float32", "float64", "longdouble"])
+        bias = draw.one_of([True, False])
+        layer = compiled.Dense(
+            shape[axis], draw.one_of([1, 2, 7]), bias=bias, axis=axis, dtype=dtype
+        )
+        weights, y = layer.weights.copy(), layer.forward(draw.lay_out(x))
+        g = rng.normal(size=y.shape)
+        back = layer.backward(draw.lay_out(g), 0.5)
+        x, y, g, back = (
+            a if a.ndim == 2 and axis == 0 else np.atleast_2d(a).T for a in (x, y, g, back)
+        )
+        x1 = np.vstack([x, np.ones((int(bias), x.shape[1]))])
+        for got, want in (
+            (y, weights @ x1),
+            (back, (weights.T @ g)[: len(x)]),
+            (layer.weights, weights - 0.5 * (g @ x1.T)),
+        ):
+            np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-3)
+
+
+def outcome(module, function, args):
+    """What a call returns, in outline and whole; or the type of its error, and nothing."""
+    try:
+        result = getattr(module, function)(**args)
+    except Exception as error:
+        return type(error), ()
+    parts = result if isinstance(result, tuple) else (result,)
+    return [(type(part), part.dtype, part.shape) for part in parts], parts
+
+
+def assert_like_twin(compiled, function, args):
+    arrays = {name: a for name, a in args.items() if isinstance(a, np.ndarray)}
+    before = {name: a.tobytes() for name, a in arrays.items()}
+    got, values = outcome(compiled, function, args)
+    for name, a in arrays.items():
+        assert a.tobytes() == before[name] or (name == "out" and values), name
+    want, truth = outcome(twin, function, args)
+    assert got == want, args
+    return values, truth
+
+
+@pytest.mark.parametrize("function", ENCODINGS)
+@trials
+def test_encoding(draw, compiled, function):
+    shape, classes, excess = draw.shape(limit=300), draw.one_of([1, 2, 20]), draw.one_of([0, 0, 1])
+    dtype = np.dtype(draw.one_of(INTEGERS if function == "one_hot" else [*INTEGERS, *FLOATS]))
+    low = 0 if function == "one_hot" else -classes
+    labels = draw.rng.integers(low - excess if dtype.kind != "u" else 0, classes + excess, shape)
+    args = {"num_classes": draw.one_of([classes, classes, None])}
+    if function == "one_hot":
+        args["axis"] = draw.one_of(range(-len(shape) - 1, len(shape) + 1))
+        args["dtype"] = draw.one_of([*FLOATS, *INTEGERS, "bool", ">f4", "complex64"])
+    args[next(iter(inspect.signature(getattr(twin, function)).parameters))] = draw.lay_out(
+        np.asarray(labels, dtype)
+    )
+    for got, want in zip(*assert_like_twin(compiled, function, args), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("function", twin.__all__)
+@trials
+def test_spoilt_argument(draw, compiled, function):
+    rng = draw.rng
+    shape = tuple(rng.integers(1, 5, rng.integers(1, 4)).tolist())
+    axis = draw.one_of(range(-len(shape), len(shape)))
+    samples = tuple(np.delete(shape, axis))
+    targets = [np.asarray(rng.integers(0, shape[axis], samples)), rng.random(shape)]
+    args = {
+        "axis": axis,
+        "class_weight": rng.random(shape[axis]),
+        "dtype": draw.one_of(FLOATS),
+        "ignore_index": draw.one_of([None, 1]),
+        "keepdims": True,
+        "label_smoothing": 0.5,
+        "labels": targets[0],
+        "num_classes": shape[axis],
+        "out": None,
+        "reduction": draw.one_of(["mean", "sum", "none"]),
+        "sample_weight": rng.random(samples),
+        "target": draw.one_of(targets),
+        "where": rng.random(shape) < 0.5,
+    }
+    if args["target"].dtype.kind == "f":
+        args["ignore_index"] = None
+    if function in ENCODINGS:
+        args["y"] = args["labels"]
+    parameters = inspect.signature(getattr(twin, function)).parameters
+    args = {
+        name: args[name] if name in args else draw.numbers(shape)
+        for name, parameter in parameters.items()
+        if name in ("axis", "num_classes")
+        or parameter.default is parameter.empty
+        or draw.one_of([True, False])
+    }
+    if "out" in args and (result := outcome(twin, function, args)[1]):
+        args["out"] = np.full_like(result[-1], 7)
+    args[draw.one_of(list(parameters))] = draw.junk(shape)
+    assert_like_twin(compiled, function, args)
+
+
+def test_every_public_function_has_valid_calls():
+    assert {*FAMILY, *PAIRS, *ENCODINGS, *ENTROPIES, "softmax_jacobian"} == set(twin.__all__)
