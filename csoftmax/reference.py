@@ -328,8 +328,10 @@ def to_categorical(y: ArrayLike, num_classes: int | None = None) -> NDArray[np.f
     if given.ndim > 1 and given.shape[-1] == 1:
         given = given[..., 0]
     labels = given.astype(np.int64)
-    if num_classes is not None and _integer(num_classes, "num_classes") < 0:
-        raise ValueError(f"num_classes is {num_classes}: expected at least 1")
+    if num_classes is not None:
+        num_classes = _integer(num_classes, "num_classes")
+        if num_classes < 0:
+            raise ValueError(f"num_classes is {num_classes}: expected at least 1")
     if not num_classes:  # Keras takes 0 for None
         if labels.size == 0:
             raise ValueError(f"num_classes is {num_classes}: expected a number, as y is empty")
