@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -20,6 +21,12 @@ def as_rows(a: Array, axes: tuple[int, ...]) -> Array:
     return moved.reshape(*lead, classes)
 
 
+def joins(a: Array, axes: tuple[int, ...]) -> bool:
+    """Whether one stride leads through all of `axes`."""
+    sides = [(a.shape[i], a.strides[i]) for i in axes if a.shape[i] != 1]
+    return all(before == n * after for (_, before), (n, after) in itertools.pairwise(sides))
+
+
 def along(
     kernel: Any,
     operands: tuple[Array, ...],
@@ -36,11 +43,11 @@ def along(
         kernel(*operands, out=out, axis=axes[0])
         return out
     rows = [as_rows(operand, axes) for operand in operands]
-    out_rows = as_rows(out, axes)
-    if np.may_share_memory(out_rows, out) or out.size == 0:
-        kernel(*rows, out=out_rows)
+    if out.size == 0 or joins(out, axes):
+        kernel(*rows, out=as_rows(out, axes))
     else:
+        copied = rows[0].dtype == dtype and not np.may_share_memory(rows[0], operands[0])
+        result = kernel(*rows, out=rows[0] if copied else None)
         order = [i for i in range(out.ndim) if i not in axes] + list(axes)
-        moved = kernel(*rows).reshape([out.shape[i] for i in order])
-        out[...] = moved.transpose(np.argsort(order))
+        out[...] = result.reshape([out.shape[i] for i in order]).transpose(np.argsort(order))
     return out

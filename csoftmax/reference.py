@@ -252,7 +252,8 @@ def _target_weights(
         s = s.astype(z.dtype)
     if ignore_index is not None:
         _integer(ignore_index, "ignore_index", "an integer or None")
-    smoothing = _fraction(label_smoothing, "label_smoothing")
+    smoothing = np.longdouble(_fraction(label_smoothing, "label_smoothing"))
+    hard, spread = z.dtype.type(1 - smoothing), z.dtype.type(smoothing / max(classes, 1))
 
     q = np.asarray(target)
     keep = None
@@ -275,8 +276,8 @@ def _target_weights(
         y, t = labels[..., None], (s * w[labels])[..., None]
         denominator = t.sum()
         if smoothing:
-            hard, t = (1 - smoothing) * t, smoothing / classes * (s[..., None] * w)
-            np.put_along_axis(t, y, np.take_along_axis(t, y, -1) + hard, -1)
+            at_label, t = hard * t, spread * (s[..., None] * w)
+            np.put_along_axis(t, y, np.take_along_axis(t, y, -1) + at_label, -1)
             return t, None, keep, denominator
         return t, y, keep, denominator
     if _kind(q.dtype) == "f":
@@ -290,7 +291,7 @@ def _target_weights(
                 f"ignore_index is {ignore_index}: expected None, as target holds probabilities"
             )
         q = np.moveaxis(q, class_axis, -1).astype(z.dtype)
-        t = s[..., None] * w * ((1 - smoothing) * q + smoothing / max(classes, 1))
+        t = s[..., None] * w * (hard * q + spread)
         return t, None, None, s.sum()
     raise TypeError(
         f"target has dtype {q.dtype}: expected integers (labels) or floats (probabilities)"

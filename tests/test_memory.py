@@ -110,6 +110,15 @@ def test_masks(compiled, layout, dtype):
 
 
 @dtypes
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_axes_that_do_not_join_take_one_copy(compiled, order, dtype):
+    x = np.asarray(normal((50, 20, 300), dtype), order=order)
+    axis = (0, 2) if order == "C" else None
+    assert allocated(lambda: compiled.softmax(x, axis, out=x)) < x.nbytes + SMALL
+    assert allocated(lambda: compiled.softmax(x, axis)) < 2 * x.nbytes + SMALL
+
+
+@dtypes
 @layouts
 def test_logsumexp(compiled, layout, dtype):
     shape, axis = LAYOUTS[layout]

@@ -210,7 +210,7 @@ def test_cross_entropy(csm, strict, target, length, dtype):
         "label_smoothing": 0.25,
     }
     options = {name: every[name] for name in names}
-    smoothing = options.get("label_smoothing", 0)
+    smoothing = np.longdouble(options.get("label_smoothing", 0))
     labels = rng.choice([0, length // 2, length - 1], len(x))
     weights = np.eye(length)[labels] if length < 999 else np.arange(length) == labels[:, None]
     if kind == "probabilities":

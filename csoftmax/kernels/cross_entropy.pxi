@@ -19,13 +19,14 @@ cdef inline void load_target_weights(real* y, const Problem& p, Py_ssize_t lane,
     # y (j1 - j0, width) <- w_j
     cdef Py_ssize_t i
     cdef Py_ssize_t W = lanes_of(y)
+    cdef long double smoothing = p.smoothing
     if p.label == NULL:
         load_tile(y, p.y, lane, lanes, j0, j1, p.width, <real> 0)
     else:
         for i in range((j1 - j0) * p.width if p.width > 1 else (j1 - j0 + W - 1) // W * W):
             y[i] = 0
     weigh_targets(y, p.class_weight, j0, j1, p.width,
-                  <real> (1 - p.smoothing), <real> (p.smoothing / p.n))
+                  <real> (1 - smoothing), <real> (smoothing / p.n))
 
 
 cdef inline void add_weights(const real* x, Py_ssize_t stride, const real* w,
@@ -89,6 +90,7 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
     cdef Py_ssize_t vectors = 1 if p.width == 1 else p.width // W
     cdef real at_label[MAX_LANES]        # the gradient there, of each lane
     cdef real loss, a, c, scale, x_y, log_sum, weight, lack, p_y, w_y
+    cdef long double smoothing = p.smoothing
     cdef int64_t label
     cdef bint ignored
     cdef Exact[real] exact_rest, exact_log
@@ -117,11 +119,11 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
                 if not ignored:
                     c = read_like(x, p.class_weight.data + label * p.class_weight.class_stride,
                                   False)
-                    a = <real> (1 - p.smoothing) * c
+                    a = <real> (1 - smoothing) * c
                     x_y = at[k]
                     if a != 0:
                         loss = loss + a * ((lane_value(rows[v].max, i) - x_y) + log_sum)
-                    w_y = c * <real> (p.smoothing / p.n)
+                    w_y = c * <real> (smoothing / p.n)
                     if x_y == lane_value(rows[v].max, i) and lane_value(rests, i) < 1:
                         at_label[k] = ((weight - w_y) - lack * (weight + a)) * scale
                     else:
