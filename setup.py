@@ -52,7 +52,9 @@ class BuildKernels(build_ext):
         source.parent.mkdir(parents=True, exist_ok=True)
         source.write_text("#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n")
         try:
-            objects = self.compiler.compile([str(source)], extra_postargs=flags)
+            objects = self.compiler.compile(
+                [str(source)], output_dir=self.build_temp, extra_postargs=flags
+            )
             self.compiler.link_executable(
                 objects, str(source.with_suffix("")), extra_postargs=flags, target_lang="c++"
             )

