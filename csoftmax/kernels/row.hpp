@@ -53,8 +53,9 @@ template <class T> struct ChunkOfRow {
 };
 
 template <class T> CSOFTMAX_INLINE void start(Row<T>& row, Order order, bool weighted) {
+    const Vec<T> zero = broadcast(T(0));
     row.max = broadcast(-INFINITE<T>);
-    row.ties = row.factor = row.offset = row.total = row.lack = row.peak = broadcast(T(0));
+    row.ties = row.factor = row.offset = row.total = row.lack = row.peak = row.near_0 = zero;
     clear(row.sum, order);
     if (weighted) {
         clear(row.weight, order);
