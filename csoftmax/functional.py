@@ -73,7 +73,7 @@ def softmax(
     The rounding of ``x - max(x)`` would cost more digits than everything else. So each exponential
     is taken of `x` itself, as :math:`2^k e^r`, and the power of two of the maximum is subtracted
     from :math:`k`, which is exact. Results are within 3 units of the last place in float32 and 4 in
-    float64, subnormal ones within 1.5. A row with a NaN or +inf, or of -inf alone, is NaN.
+    float64, subnormal ones within 2. A row with a NaN or +inf, or of -inf alone, is NaN.
 
     Examples
     --------
