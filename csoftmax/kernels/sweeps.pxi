@@ -180,11 +180,11 @@ cdef inline void visit(real* x, real* y, Operation operation, Sweep sweep, const
                        Row[real]* rows) noexcept nogil:
     # One sweep over the classes j0 <= j < j1 of one group.
     cdef bint fold = p.width == 1
-    cdef Py_ssize_t W = lanes_of(x), unit = W, j = j0, v
-    if takes_pair(operation) or (operation == CROSS_ENTROPY and has_weights(p)):
-        unit *= BLOCK
+    cdef Py_ssize_t W = lanes_of(x), unit = BLOCK * W, j = j0, v
     if p.direct and (fold or lanes == p.width):
-        j = j0 + (j1 - j0) // unit * unit if fold else j1
+        j = j1
+        if fold and (j1 - j0) % W:          # the sum of a block is taken in one place
+            j = j0 + (j1 - j0) // unit * unit
         if j > j0:
             visit_directly(y, operation, sweep, p, lane, j0, j, rows)
     if j < j1:
