@@ -7,19 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import truth as exact
 from implementations import is_twin
 
 import csoftmax.reference as twin
 
 
 def wider(x: Any) -> Any:
-    """x in the next wider dtype."""
-    x = np.asarray(x)
-    if x.dtype == np.float64 and np.finfo(np.longdouble).nmant < 60:
-        pytest.skip("longdouble is no wider than float64 here")
-    return x.astype(
-        {"float16": "float32", "float32": "float64", "float64": "longdouble"}[x.dtype.name]
-    )
+    """x in a dtype with at least 11 more bits."""
+    if np.asarray(x).dtype == np.float64 and not exact.WIDE_ENOUGH:
+        pytest.skip(exact.NOT_WIDE_ENOUGH)
+    return exact.wider(x)
 
 
 def truth(function: str, x: Any, **options: Any) -> Any:
@@ -28,10 +26,8 @@ def truth(function: str, x: Any, **options: Any) -> Any:
 
 
 def ulps(got: Any, want: Any) -> float:
-    """The largest error of ``got`` in units of its dtype's spacing at the wider ``want``."""
-    got = np.asarray(got)
-    spacing = np.spacing(np.abs(want).astype(got.dtype)).astype(want.dtype)
-    return float(np.max(np.abs(got.astype(want.dtype) - want) / spacing, initial=0))
+    """The largest error of ``got`` in units of its dtype's last place at the wider ``want``."""
+    return float(np.max(exact.ulps(got, want), initial=0))
 
 
 def bound(csm: ModuleType, dtype: Any, spread: float = 0.0, length: int = 1) -> float:
