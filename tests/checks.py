@@ -32,7 +32,7 @@ def ulps(got: Any, want: Any) -> float:
 
 def bound(csm: ModuleType, dtype: Any, spread: float = 0.0, length: int = 1) -> float:
     """ULPs allowed. The twin also loses to the rounding of x - max and to plain running sums."""
-    limit = 4.0 if np.dtype(dtype) == np.float32 else 5.0
+    limit = 3.0 if np.dtype(dtype) == np.float32 else 4.0
     return limit + spread + 2 * float(np.sqrt(length)) if is_twin(csm) else limit
 
 
