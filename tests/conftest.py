@@ -1,12 +1,16 @@
 """Fixtures that run a test once per implementation, and the number of hypothesis examples."""
 
+import os
 from types import ModuleType
 
 import pytest
 from hypothesis import settings
 from implementations import COMPILED, IMPLEMENTATIONS
 
-settings.register_profile("csoftmax", max_examples=40, deadline=None)
+# The same examples in every run of CI, others in every run at a desk.
+settings.register_profile(
+    "csoftmax", max_examples=40, deadline=None, derandomize="CI" in os.environ
+)
 settings.load_profile("csoftmax")
 
 
