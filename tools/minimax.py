@@ -92,7 +92,7 @@ def fit(f: Function, weight: Function, low: mpf, high: mpf, count: int, bits: in
 
 
 def exp_bound(coefficients: Sequence[mpf], error: mpf, bits: int, fused: bool) -> mpf:
-    """Largest error of exp_reduced in vecmath.hpp, in ULP of its result: all roundings added up."""
+    """Largest error of reduce_exp in vecmath.hpp, in ULP of its result: all roundings added up."""
 
     def half_ulp(x: mpf) -> mpf:
         return mpf(2) ** (mp.floor(mp.log(abs(x), 2)) - bits) if x else mpf(0)
@@ -100,16 +100,16 @@ def exp_bound(coefficients: Sequence[mpf], error: mpf, bits: int, fused: bool) -
     worst = mpf(0)
     for i in range(-1000, 1001):
         r = LN2 / 2 * i / 1000
-        square, q, lost = r * r, coefficients[-1], mpf(0)
-        for c in reversed(coefficients[:-1]):
-            lost = lost * abs(r) + (0 if fused else half_ulp(q * r))
-            q = q * r + c
-            lost += half_ulp(q)
+        h, lost = coefficients[-1], mpf(0)
+        for c in [*reversed(coefficients[:-1]), mpf(1)]:
+            lost = lost * abs(r) + (0 if fused else half_ulp(h * r))
+            h = h * r + c
+            lost += half_ulp(h)
         result = mp.exp(r)
         total = error * 2 * half_ulp(mpf(1)) * result + half_ulp(result) + half_ulp(r) * result
-        total += half_ulp(mp.expm1(r)) + half_ulp(square) * q + square * lost
+        total += lost * abs(r)
         if not fused:
-            total += half_ulp(square * q) + half_ulp(mpf(2) ** (3 - bits // 2)) * result  # k LN2[1]
+            total += half_ulp(h * r) + half_ulp(mpf(2) ** (3 - bits // 2)) * result  # k LN2[1]
         worst = max(worst, total / (2 * half_ulp(result)))
     return worst
 

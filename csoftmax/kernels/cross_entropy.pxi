@@ -97,7 +97,7 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
     cdef Vec[real] rests, logs, weights, losses
     cdef Py_ssize_t v, i, k
     for v in range(vectors):
-        rows[v].divisor = make_divisor(sum_of_terms(rows[v]))
+        rows[v].divisor = make_divisor(sum_of_terms(rows[v], True))
         exact_rest = rest(rows[v])
         exact_log = vec_log1p(exact_rest)
         rests = rounded(exact_rest)

@@ -37,13 +37,13 @@ template <class T> CSOFTMAX_INLINE Vec<T> divide(Vec<T> a, const Divisor<T>& d) 
 template <class T> struct Row {
     Vec<T> max;
     Anchor<T> anchor;
-    Vec<T> ties;                // how many entries equal the maximum
+    Vec<T> ties;                // how many terms reach the peak
     LaneSum<T> sum;             // of the terms below the peak, or what else the kernel sums
     LaneSum<T> weight, spread;  // cross-entropy: sum of w, and of w (max - x)
     Divisor<T> divisor;         // for the writing sweep: the sum of all terms,
     Vec<T> factor, offset;      // and what else it multiplies with and subtracts
     Vec<T> total, lack, peak;   // cross-entropy: sum(w), scale * sum(w) (1 - p_max), dominant_peak
-    Vec<T> near_0;              // logsumexp: 1 where it is so near 0 that the sum is taken once more
+    Vec<T> again;               // logsumexp: 1 where the sum must be taken once more
 };
 
 // The same for one chunk of a long row, where all lanes agree.
@@ -55,7 +55,7 @@ template <class T> struct ChunkOfRow {
 template <class T> CSOFTMAX_INLINE void start(Row<T>& row, Order order, bool weighted) {
     const Vec<T> zero = broadcast(T(0));
     row.max = broadcast(-INFINITE<T>);
-    row.ties = row.factor = row.offset = row.total = row.lack = row.peak = row.near_0 = zero;
+    row.ties = row.factor = row.offset = row.total = row.lack = row.peak = row.again = zero;
     clear(row.sum, order);
     if (weighted) {
         clear(row.weight, order);
@@ -110,12 +110,41 @@ template <class T> CSOFTMAX_INLINE void finish(Row<T>& row, bool fold) {
     if (fold) row.ties = sum_lanes(row.ties);
 }
 
-// Of the entry x with the term e: what it adds to the sum below the maximum, and to the ties.
-template <class T> CSOFTMAX_INLINE Vec<T> below(Vec<T> e, Vec<T> x, const Anchor<T>& a) {
-    return choose(x >= a.max, broadcast(T(0)), e);
+// e_j <- exp(x_j - max) * peak, for `vectors` registers of rows side by side: several of those
+// together, or several classes of one.
+template <class T, int N, int M>
+CSOFTMAX_INLINE void terms_at(const T* x, std::ptrdiff_t x_stride, T* e, std::ptrdiff_t e_stride,
+                              const Anchor<T> (&anchors)[M]) {
+    Vec<T> some[N];
+    for (int i = 0; i < N; ++i) some[i] = load(x + i * x_stride);
+    terms(some, anchors, some);
+    for (int i = 0; i < N; ++i) store(e + i * e_stride, some[i]);
 }
-template <class T> CSOFTMAX_INLINE Vec<T> tie(Vec<T> x, const Anchor<T>& a) {
-    return choose(x >= a.max, broadcast(T(1)), broadcast(T(0)));
+template <class T>
+CSOFTMAX_INLINE void find_terms(const T* x, std::ptrdiff_t stride, T* e, std::ptrdiff_t e_stride,
+                                std::ptrdiff_t steps, const Row<T>* rows, std::ptrdiff_t vectors) {
+    constexpr int W = Vec<T>::LANES, N = TOGETHER;
+    for (; vectors >= N; vectors -= N, rows += N, x += N * W, e += N * W) {
+        Anchor<T> anchors[N];
+        for (int i = 0; i < N; ++i) anchors[i] = rows[i].anchor;
+        for (std::ptrdiff_t j = 0; j < steps; ++j)
+            terms_at<T, N>(x + j * stride, W, e + j * e_stride, W, anchors);
+    }
+    for (; vectors > 0; --vectors, ++rows, x += W, e += W) {
+        const Anchor<T> anchor[1] = {rows->anchor};
+        std::ptrdiff_t j = 0;
+        for (; j + N <= steps; j += N)
+            terms_at<T, N>(x + j * stride, stride, e + j * e_stride, e_stride, anchor);
+        for (; j < steps; ++j) terms_at<T, 1>(x + j * stride, 0, e + j * e_stride, 0, anchor);
+    }
+}
+
+// What the term e adds to the sum below the peak, and to the ties.
+template <class T> CSOFTMAX_INLINE Vec<T> below(Vec<T> e, Vec<T> peak) {
+    return choose(e >= peak, broadcast(T(0)), e);
+}
+template <class T> CSOFTMAX_INLINE Vec<T> tie(Vec<T> e, Vec<T> peak) {
+    return choose(e >= peak, broadcast(T(1)), broadcast(T(0)));
 }
 
 // One of two values, by whether the term e is `peak`.
@@ -156,12 +185,18 @@ template <class T> CSOFTMAX_INLINE Vec<T> minus_ratio(Vec<T> x, Vec<T> y) {
     return choose(abs(x) <= zero, choose(abs(y) <= zero, zero, ratio), ratio);
 }
 
-// The sum of all terms, NaN where the maximum is not finite.
-template <class T> CSOFTMAX_INLINE Exact<T> sum_of_terms(const Row<T>& row) {
-    Exact<T> peaks = two_product(row.ties, row.anchor.peak.value);
-    Exact<T> sum = add_exactly(row.sum.total, peaks.value);
+// The sum of all terms, NaN where the maximum is not finite. What the rounding of the maximum's own
+// term has lost counts even where that was summed with the others.
+template <class T> CSOFTMAX_INLINE Exact<T> sum_of_terms(const Row<T>& row, bool apart) {
+    Exact<T> sum = row.sum.total;
+    if (apart) {
+        Exact<T> peaks = two_product(row.ties, row.anchor.peak.value);
+        sum = add_exactly(sum, peaks.value);
+        sum.error = sum.error + (peaks.error + row.ties * row.anchor.peak.error);
+    } else {
+        sum.error = sum.error + row.anchor.peak.error;
+    }
     sum.value = sum.value + row.anchor.finite;
-    sum.error = sum.error + (peaks.error + row.ties * row.anchor.peak.error);
     return sum;
 }
 
@@ -170,7 +205,7 @@ template <class T> CSOFTMAX_INLINE void fold_factor(Row<T>& row) {
     const Vec<T> one = broadcast(T(1)), low = broadcast(T(0x1p-24)), high = broadcast(T(0x1p+24));
     Vec<T> fold = choose(abs(row.factor) >= low, row.factor, one);
     fold = choose(abs(fold) <= high, fold, one);
-    row.divisor = divisor(divide_exactly(sum_of_terms(row), exact(fold)));
+    row.divisor = divisor(divide_exactly(sum_of_terms(row, true), exact(fold)));
     row.factor = row.factor / fold;
 }
 
@@ -182,43 +217,55 @@ template <class T> CSOFTMAX_INLINE Exact<T> rest(const Row<T>& row) {
 
 // logsumexp near 0, where the maximum cancels digits of the logarithm: as near as the probability of
 // what is not the maximum, which the errors of the terms are relative to. There the sum is taken
-// once more, of exp(x) itself in two words, and 1 subtracted from it.
-template <class T> CSOFTMAX_INLINE bool any_near_0(const Row<T>& row) {
-    return !BY_LIBRARY<T> && lane(max_lanes(row.near_0), 0) > 0;
+// once more, of exp(x) itself in two words, and 1 subtracted from it. And where the maximum is +inf:
+// the terms are NaN, but the result is so only if an entry is.
+template <class T> CSOFTMAX_INLINE bool any_again(const Row<T>& row) {
+    return lane(max_lanes(row.again), 0) > 0;
 }
-// logsumexp, and whether it is near 0.
+// logsumexp, and whether it needs a second sum.
 template <class T> CSOFTMAX_INLINE Vec<T> logsumexp(Row<T>& row) {
     const Vec<T> zero = broadcast(T(0)), one = broadcast(T(1));
     Exact<T> others = rest(row);
     Vec<T> result = rounded(add_any(exact(row.max), log1p(others)));
-    auto near = broadcast(T(1.5)) * others.value > abs(result) * (one + others.value);
-    row.near_0 = choose(near, one, zero);
+    if constexpr (!BY_LIBRARY<T>) {
+        auto near = broadcast(T(1.5)) * others.value > abs(result) * (one + others.value);
+        row.again = choose(near, one, zero);
+    }
+    row.again = choose(row.max >= broadcast(INFINITE<T>), one, row.again);
     return result;
 }
 
-// total += exp(x_j), in rows that need it.
+// total += exp(x_j), in rows that need it; in those of an infinite maximum, 0 or NaN.
 template <class T>
 inline void add_exact_terms(const T* x, std::ptrdiff_t stride, std::ptrdiff_t steps,
                             const Row<T>* row, Exact<T>* total) {
-    if constexpr (!BY_LIBRARY<T>) {
-        if (!any_near_0(*row)) return;
-        constexpr int N = 4;
-        for (std::ptrdiff_t i = 0; i < steps; i += N) {
-            Vec<T> some[N];
-            Exact<T> e[N];
-            for (int k = 0; k < N; ++k)
-                some[k] = i + k < steps ? load(x + (i + k) * stride) : broadcast(-INFINITE<T>);
+    if (!any_again(*row)) return;
+    constexpr int N = 4;
+    const Vec<T> zero = broadcast(T(0)), infinite = broadcast(INFINITE<T>);
+    for (std::ptrdiff_t i = 0; i < steps; i += N) {
+        Vec<T> some[N];
+        Exact<T> e[N];
+        for (int k = 0; k < N; ++k)
+            some[k] = i + k < steps ? load(x + (i + k) * stride) : Vec<T>{-infinite.v};
+        if constexpr (BY_LIBRARY<T>)
+            for (int k = 0; k < N; ++k) e[k] = exact(zero);
+        else
             exp_exactly(some, e);
-            for (int k = 0; k < N; ++k) *total = add_any(*total, e[k]);
+        for (int k = 0; k < N; ++k) {
+            auto above_all = row->max >= infinite;
+            e[k].value = choose(above_all, choose(some[k] <= infinite, zero, some[k]), e[k].value);
+            e[k].error = choose(above_all, zero, e[k].error);
+            *total = add_any(*total, e[k]);
         }
     }
 }
 
-// `usual`, but log(sum) where that was taken once more.
-template <class T> CSOFTMAX_INLINE Vec<T> logsumexp_near_0(const Row<T>& row, Vec<T> usual) {
+// `usual`, but what the second sum gives where that was taken.
+template <class T> CSOFTMAX_INLINE Vec<T> logsumexp_again(const Row<T>& row, Vec<T> usual) {
     Exact<T> above = add_exactly(row.sum.total, broadcast(T(-1)));
     Vec<T> precise = rounded(log1p(two_sum(above.value, above.error)));
-    return choose(row.near_0 > broadcast(T(0)), precise, usual);
+    precise = choose(row.max >= broadcast(INFINITE<T>), row.max + row.sum.total.value, precise);
+    return choose(row.again > broadcast(T(0)), precise, usual);
 }
 
 }  // namespace csoftmax

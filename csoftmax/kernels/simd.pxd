@@ -28,13 +28,16 @@ cdef extern from "exact.hpp" namespace "csoftmax" nogil:
 
 cdef extern from "vecmath.hpp" namespace "csoftmax" nogil:
     cdef cppclass Anchor[T]:
+        Exact[T] peak
         Vec[T] finite
     Vec[T] term[T](Vec[T], const Anchor[T]&)
     Vec[T] vec_exp "csoftmax::exp"[T](Vec[T])
     Exact[T] vec_log1p "csoftmax::log1p"[T](Exact[T])
 
 cdef extern from "summation.hpp" namespace "csoftmax" nogil:
-    const Py_ssize_t CHUNK, BLOCK, FEW
+    const Py_ssize_t CHUNK, FEW
+    enum:
+        BLOCK
     cdef cppclass LaneSum[T]:
         Exact[T]* lanes
         Exact[T] total
@@ -54,7 +57,7 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
         Vec[T] ties
         LaneSum[T] sum, weight, spread
         Divisor[T] divisor
-        Vec[T] factor, offset, total, lack, peak, near_0
+        Vec[T] factor, offset, total, lack, peak, again
     cdef cppclass ChunkOfRow[T]:
         pass
     void start[T](Row[T]&, Order, bint weighted)
@@ -63,8 +66,10 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     void end_chunk[T](Row[T]&, Order, bint weighted)
     void set_anchor[T](Row[T]&, bint fold)
     void finish[T](Row[T]&, bint fold)
-    Vec[T] below[T](Vec[T] e, Vec[T] x, const Anchor[T]&)
-    Vec[T] tie[T](Vec[T] x, const Anchor[T]&)
+    void find_terms[T](const T* x, ptrdiff_t stride, T* e, ptrdiff_t e_stride, ptrdiff_t steps,
+                       const Row[T]* rows, ptrdiff_t vectors)
+    Vec[T] below[T](Vec[T] e, Vec[T] peak)
+    Vec[T] tie[T](Vec[T] e, Vec[T] peak)
     Vec[T] at_or_below_peak[T](Vec[T] e, Vec[T] at, Vec[T] below, Vec[T] peak)
     Vec[T] dominant_peak[T](const Row[T]&, Vec[T] rest)
     Vec[T] gap[T](Vec[T] w, Vec[T] x, const Anchor[T]&)
@@ -73,13 +78,13 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     Vec[T] minus_ratio[T](Vec[T], Vec[T])
     Divisor[T] make_divisor "csoftmax::divisor"[T](Exact[T])
     Vec[T] divide[T](Vec[T], const Divisor[T]&)
-    Exact[T] sum_of_terms[T](const Row[T]&)
+    Exact[T] sum_of_terms[T](const Row[T]&, bint apart)
     void fold_factor[T](Row[T]&)
     Exact[T] rest[T](const Row[T]&)
-    bint any_near_0[T](const Row[T]&)
+    bint any_again[T](const Row[T]&)
     Vec[T] row_logsumexp "csoftmax::logsumexp"[T](Row[T]&)
     void add_exact_terms[T](const T*, ptrdiff_t stride, ptrdiff_t steps, const Row[T]*, Exact[T]*)
-    Vec[T] logsumexp_near_0[T](const Row[T]&, Vec[T] usual)
+    Vec[T] logsumexp_again[T](const Row[T]&, Vec[T] usual)
 
 cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     cdef cppclass View:

@@ -20,32 +20,26 @@ cdef inline void find_maximum(const real* x, Py_ssize_t stride, Py_ssize_t steps
     row.max = vec_max(a, b)
 
 
-cdef inline Vec[real] next_term(const real* x, real* keep, const Anchor[real]& anchor,
-                                Vec[real]* ties) noexcept nogil:
-    # e = exp(x - max) * peak below the maximum, else 0 and one more tie; keep <- e unless it is NULL
-    cdef Vec[real] x_j = load(x)
-    cdef Vec[real] e = term(x_j, anchor)
-    if keep != NULL:
-        store(keep, e)
-    ties[0] = ties[0] + tie(x_j, anchor)
-    return below(e, x_j, anchor)
-
-
-cdef inline void add_terms(const real* x, Py_ssize_t stride, real* keep, Py_ssize_t keep_stride,
-                           Py_ssize_t steps, Row[real]* row, Exact[real]* total) noexcept nogil:
-    # total += e_j, by twos; keep_j <- e_j
-    cdef Anchor[real] anchor = row.anchor
-    cdef Vec[real] e, f, ties = broadcast(<real> 0)
+cdef inline void add_terms(const real* e, Py_ssize_t stride, Py_ssize_t steps, bint apart,
+                           Row[real]* row, Exact[real]* total) noexcept nogil:
+    # total += e_j, block by block. `apart`: the peak and its ties are counted instead of summed.
+    cdef Vec[real] some[BLOCK]
+    cdef Vec[real] ties = broadcast(<real> 0), peak = row.anchor.peak.value
     cdef Exact[real] s = total[0]
-    cdef Py_ssize_t i = 0
-    keep_stride = 0 if keep == NULL else keep_stride
-    while i + 2 <= steps:
-        e = next_term(x + i * stride, keep + i * keep_stride, anchor, &ties)
-        f = next_term(x + (i + 1) * stride, keep + (i + 1) * keep_stride, anchor, &ties)
-        s = add_exactly(s, e + f)
-        i += 2
-    if i < steps:
-        s = add_exactly(s, next_term(x + i * stride, keep + i * keep_stride, anchor, &ties))
+    cdef Py_ssize_t i = 0, k
+    while i < steps:
+        if i + BLOCK <= steps:
+            for k in range(BLOCK):
+                some[k] = load(e + (i + k) * stride)
+        else:
+            for k in range(BLOCK):
+                some[k] = load(e + (i + k) * stride) if i + k < steps else broadcast(<real> 0)
+        if apart:
+            for k in range(BLOCK):
+                ties = ties + tie(some[k], peak)
+                some[k] = below(some[k], peak)
+        s = add_exactly(s, (some[0] + some[2]) + (some[1] + some[3]))
+        i += BLOCK
     total[0] = s
     row.ties = row.ties + ties      # many at once: 2^24 + 1 is no float
 

@@ -18,6 +18,7 @@ cdef enum:
     SHORT_BYTES = 800      # contiguous rows up to here are worth transposing into column form
     GATHER = 2             # times the work of a register that is gathered entry by entry
     IN_PLACE = 16          # classes of columns that need no tile
+    STRIP = 64             # registers of a row between terms and their sum: they stay in L1
     WAVE = 256             # chunks of one row between two additions of their sums
     SERIAL_BELOW = 65536   # entries that do not pay for waking threads
     SHARE = 16384          # entries that each thread gets at least
@@ -26,8 +27,9 @@ cdef enum Operation:
     SOFTMAX
     LOG_SOFTMAX
     LOGSUMEXP
-    LOGSUMEXP_NEAR_0       # the second sum of rows that need one
+    LOGSUMEXP_AGAIN       # the second sum of rows that need one
     CROSS_ENTROPY
+    WEIGHTS                # the part of it that sums the weights of the classes
     SOFTMAX_VJP            # from here on: two (lanes, n) operands and no maximum
     LOG_SOFTMAX_VJP
     CCE
@@ -48,13 +50,39 @@ cdef inline bint keeps_terms(Operation operation) noexcept nogil:
 
 
 cdef inline bint writes_rows(Operation operation) noexcept nogil:
-    return operation not in (LOGSUMEXP, LOGSUMEXP_NEAR_0, CCE)
+    return operation not in (LOGSUMEXP, LOGSUMEXP_AGAIN, CCE)
 
 
 cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ssize_t stride,
-                        Py_ssize_t y_stride, real* keep, Py_ssize_t keep_stride, Py_ssize_t steps,
-                        bint weighted, Order order, Row[real]* row) noexcept nogil:
-    # `steps` registers of classes, each lane of the sums on its own.
+                        Py_ssize_t y_stride, real* e, Py_ssize_t e_stride, Py_ssize_t steps,
+                        bint weighted, Order order, Row[real]* rows,
+                        Py_ssize_t vectors) noexcept nogil:
+    # `steps` registers of classes of `vectors` registers of rows. The terms go to e, strip by strip.
+    cdef Py_ssize_t W = lanes_of(x), first = 0, count, v
+    cdef Py_ssize_t strip = STRIP if order.fold else steps
+    while first < steps:
+        count = min(strip, steps - first)
+        if operation == CROSS_ENTROPY and weighted:
+            for v in range(vectors):
+                add_lanes(WEIGHTS, x + v * W, y + v * W, stride, y_stride, count, order, rows + v)
+        if not takes_pair(operation) and operation != LOGSUMEXP_AGAIN:
+            find_terms(x, stride, e, e_stride, count, rows, vectors)
+            for v in range(vectors):
+                add_lanes(operation, e + v * W, y + v * W, e_stride, y_stride, count, order,
+                          rows + v)
+        else:
+            for v in range(vectors):
+                add_lanes(operation, x + v * W, y + v * W, stride, y_stride, count, order, rows + v)
+        x += count * stride
+        y += count * y_stride
+        e += count * e_stride
+        first += count
+
+
+cdef inline void add_lanes(Operation operation, const real* x, const real* y, Py_ssize_t stride,
+                           Py_ssize_t y_stride, Py_ssize_t steps, Order order,
+                           Row[real]* row) noexcept nogil:
+    # One register of rows, each lane of its sums on its own.
     cdef Py_ssize_t registers = order.registers, i, count
     for i in range(min(registers, steps)):
         count = (steps - i + registers - 1) // registers
@@ -64,18 +92,15 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
             add_entries(y, y_stride * registers, count, row.sum.lanes + i)
         elif operation == CCE:
             add_cce(x, stride * registers, y, y_stride * registers, count, row.sum.lanes + i)
-        elif operation == LOGSUMEXP_NEAR_0:
+        elif operation == LOGSUMEXP_AGAIN:
             add_exact_terms(x, stride * registers, count, row, row.sum.lanes + i)
-        elif not takes_pair(operation):
-            if weighted:
-                add_weights(x, stride * registers, y, y_stride * registers, count, row,
-                            row.weight.lanes + i, row.spread.lanes + i)
-            add_terms(x, stride * registers, keep, keep_stride * registers, count, row,
-                      row.sum.lanes + i)
+        elif operation == WEIGHTS:
+            add_weights(x, stride * registers, y, y_stride * registers, count, row,
+                        row.weight.lanes + i, row.spread.lanes + i)
+        else:
+            add_terms(x, stride * registers, count, operation != SOFTMAX, row, row.sum.lanes + i)
         x += stride
         y += y_stride
-        if keep != NULL:
-            keep += keep_stride
 
 
 cdef inline void write_result(Operation operation, const real* x, const real* y, Py_ssize_t stride,
@@ -97,11 +122,12 @@ cdef inline void write_result(Operation operation, const real* x, const real* y,
                                      weighted, row)
 
 
-cdef inline void visit_directly(real* y, Operation operation, Sweep sweep, const Problem& p,
+cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep sweep, const Problem& p,
                                 Py_ssize_t lane, Py_ssize_t j0, Py_ssize_t j1,
                                 Row[real]* rows) noexcept nogil:
     # The classes j0 <= j < j1 of a group, whole registers of them, in the operands' own memory. The
-    # terms are kept where the result goes; target weights are made in the tile y.
+    # terms are kept where the result goes, or put into the tile e and forgotten; target weights are
+    # made in the tile y.
     cdef bint fold = p.width == 1
     cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
     cdef Order order = order_of(y, fold, p.n)
@@ -123,16 +149,20 @@ cdef inline void visit_directly(real* y, Operation operation, Sweep sweep, const
         load_target_weights(y, p, lane, 1 if fold else p.width, j0, j1)
     if keeps_terms(operation) and sweep == WRITE:
         x, stride = out, out_stride
+    if sweep == ADD_UP:
+        if out != NULL and keeps_terms(operation):
+            e = out
+        else:
+            out_stride = W * vectors
+        add_up(operation, x, second, stride, y_stride, e, out_stride, steps, weighted, order, rows,
+               vectors)
+        return
     for v in range(vectors):
         if sweep == MAXIMUM:
             find_maximum(x + v * W, stride, steps, rows + v)
-        elif sweep == WRITE:
+        else:
             write_result(operation, x + v * W, second + v * W, stride, y_stride, out + v * W,
                          out_stride, steps, True, weighted, rows + v)
-        else:
-            add_up(operation, x + v * W, second + v * W, stride, y_stride,
-                   <real*> NULL if out == NULL or not keeps_terms(operation) else out + v * W,
-                   out_stride, steps, weighted, order, rows + v)
 
 
 cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, Sweep sweep,
@@ -170,9 +200,8 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
         store_tile(x, p.out, lane, lanes, j0, j1, p.width,
                    <real> -INFINITY if operation == LOG_SOFTMAX else <real> 0)
     else:
-        for v in range(vectors):
-            add_up(operation, x + v * W, y + v * W, stride, stride,
-                   x + v * W if keep else <real*> NULL, stride, steps, weighted, order, rows + v)
+        add_up(operation, x, y, stride, stride, x if keeps_terms(operation) else y, stride, steps,
+               weighted, order, rows, vectors)
 
 
 cdef inline void visit(real* x, real* y, Operation operation, Sweep sweep, const Problem& p,
@@ -186,7 +215,7 @@ cdef inline void visit(real* x, real* y, Operation operation, Sweep sweep, const
         if fold and (j1 - j0) % W:          # the sum of a block is taken in one place
             j = j0 + (j1 - j0) // unit * unit
         if j > j0:
-            visit_directly(y, operation, sweep, p, lane, j0, j, rows)
+            visit_directly(x, y, operation, sweep, p, lane, j0, j, rows)
     if j < j1:
         visit_tile(x, y, j == j0 and p.n <= p.tile_classes, operation, sweep, p, lane, lanes,
                    j, j1, rows)
@@ -209,7 +238,7 @@ cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem
         start(part, order_of(tag, True, p.n), weighted)
         part.anchor = whole.anchor
         part.max = whole.max
-        part.near_0 = whole.near_0
+        part.again = whole.again
     visit(&scratch.tiles[0][0], &scratch.tiles[1][0], operation, sweep, p, lane, 1,
           j0, min(j0 + CHUNK, p.n), row)
     if sweep != WRITE:
@@ -272,7 +301,7 @@ cdef void run_group(real* tag, Operation operation, const Problem& p, Py_ssize_t
     for v in range(vectors):
         prepare_writing(operation, &rows[v])
     if operation == LOGSUMEXP:
-        sum_again_near_0(x, y, p, lane, lanes, rows)
+        sum_again(x, y, p, lane, lanes, rows)
     if writes_rows(operation):
         sweep_group(x, y, operation, WRITE, p, lane, lanes, rows)
     else:
@@ -281,24 +310,24 @@ cdef void run_group(real* tag, Operation operation, const Problem& p, Py_ssize_t
         store_tile(x, p.out, lane, lanes, 0, 1, p.width, <real> 0)
 
 
-cdef void sum_again_near_0(real* x, real* y, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
+cdef void sum_again(real* x, real* y, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
                            Row[real]* rows) noexcept nogil:
-    # factor <- logsumexp without what its maximum canceled
+    # factor <- logsumexp of the rows that a first sum does not do for
     cdef bint fold = p.width == 1, again = False
     cdef Py_ssize_t vectors = 1 if fold else p.width // lanes_of(x), v
     for v in range(vectors):
-        again = again or any_near_0(rows[v])
+        again = again or any_again(rows[v])
     if again:
         for v in range(vectors):
             clear(rows[v].sum, order_of(x, fold, p.n))
-        sweep_group(x, y, LOGSUMEXP_NEAR_0, ADD_UP, p, lane, lanes, rows)
+        sweep_group(x, y, LOGSUMEXP_AGAIN, ADD_UP, p, lane, lanes, rows)
         for v in range(vectors):
-            rows[v].factor = logsumexp_near_0(rows[v], rows[v].factor)
+            rows[v].factor = logsumexp_again(rows[v], rows[v].factor)
 
 
 cdef inline void prepare_writing(Operation operation, Row[real]* row) noexcept nogil:
     if operation == SOFTMAX:
-        row.divisor = make_divisor(sum_of_terms(row[0]))
+        row.divisor = make_divisor(sum_of_terms(row[0], False))
     elif operation == LOG_SOFTMAX:
         row.offset = rounded(vec_log1p(rest(row[0]))) + row.anchor.finite
     elif operation == LOGSUMEXP:

@@ -21,7 +21,7 @@ template <> struct Constants<float> : Coefficients<float> {
     static constexpr float LOG2_E = 0x1.715476p+0f;
     static constexpr float ROUND = 0x1.8p+23f;  // z + ROUND has rint(z) in its low bits
     static constexpr int HEADROOM = 80;         // terms are scaled up by 2^HEADROOM
-    static constexpr float NEGLIGIBLE = 140;    // 2^50 terms of exp(-140) round to 0
+    static constexpr float NEGLIGIBLE = 128;    // 2^34 terms of exp(-128) round to 0
     static constexpr float SHIFT_BEYOND = 1024;  // k * LN2[0] is exact for |k| < 2^11
     static constexpr float EXP_LOW = -105, EXP_HIGH = 89.5f, EXP_EXACT_LOW = -87;
 };
@@ -48,16 +48,37 @@ CSOFTMAX_INLINE Vec<T> horner(const T (&coefficients)[N], Vec<T> x) {
     return y;
 }
 
-// t = k ln 2 + r with |r| <= ln(2) / 2; returns exp(r), and k + ROUND. The first word is wrong by
-// about 1 ULP at most (coefficients.hpp), both together by half of that. r is rounded once, as
-// k * LN2[0] is exact.
-template <class T> CSOFTMAX_INLINE Exact<T> exp_reduced(Vec<T> t, Vec<T>& k_plus_round) {
+// How many registers go through a chain of a dozen dependent steps side by side: by itself the
+// processor finds too few of those steps to do at once.
+constexpr int TOGETHER = 4;
+
+// t = k ln 2 + r with |r| <= ln(2) / 2; exp(r) is 1 + h r. Finds r, h, and k + ROUND. r is rounded
+// once, as k * LN2[0] is exact.
+template <class T, int N>
+CSOFTMAX_INLINE void reduce_exp(const Vec<T> (&t)[N], Vec<T> (&k_plus_round)[N], Vec<T> (&r)[N],
+                                Vec<T> (&h)[N]) {
     using C = Constants<T>;
-    k_plus_round = fma(t, broadcast(C::LOG2_E), broadcast(C::ROUND));
-    Vec<T> k = k_plus_round - broadcast(C::ROUND);
-    Vec<T> r = fma(k, broadcast(-C::LN2[0]), t);
-    r = fma(k, broadcast(-C::LN2[1]), r);
-    return fast_two_sum(broadcast(T(1)), fma(r * r, horner(C::EXP, r), r));
+    Vec<T> k[N];
+    for (int i = 0; i < N; ++i)
+        k_plus_round[i] = fma(t[i], broadcast(C::LOG2_E), broadcast(C::ROUND));
+    for (int i = 0; i < N; ++i) k[i] = k_plus_round[i] - broadcast(C::ROUND);
+    for (int i = 0; i < N; ++i) r[i] = fma(k[i], broadcast(-C::LN2[0]), t[i]);
+    for (int i = 0; i < N; ++i) r[i] = fma(k[i], broadcast(-C::LN2[1]), r[i]);
+    for (int i = 0; i < N; ++i) h[i] = broadcast(C::EXP[std::size(C::EXP) - 1]);
+    for (int n = std::size(C::EXP) - 2; n >= 0; --n)
+        for (int i = 0; i < N; ++i) h[i] = fma(h[i], r[i], broadcast(C::EXP[n]));
+    for (int i = 0; i < N; ++i) h[i] = fma(h[i], r[i], broadcast(T(1)));
+}
+
+// exp(r) in two words. The first is wrong by about 1 ULP at most (coefficients.hpp), both together
+// by half of that.
+template <class T> CSOFTMAX_INLINE Exact<T> exp_reduced(Vec<T> t, Vec<T>& k_plus_round) {
+    Vec<T> some[1] = {t}, k[1], r[1], h[1];
+    reduce_exp(some, k, r, h);
+    k_plus_round = k[0];
+    const Vec<T> one = broadcast(T(1));
+    Vec<T> e = fma(h[0], r[0], one);
+    return {e, fma(h[0], r[0], one - e)};
 }
 
 // What the terms of a row are measured against. The loss of accuracy in exp(x - max) comes from the
@@ -73,17 +94,29 @@ template <class T> struct Anchor {
     Vec<T> finite;                   // 0 where max is finite, else NaN
 };
 
-// The term of x: exp(x - max) * peak, where peak lies within [0.7, 1.5) * 2^HEADROOM. NaN for NaN.
-// Never subnormal, and never 0: a term at the floor vanishes when it is divided by the sum.
-template <class T> CSOFTMAX_INLINE Vec<T> term(Vec<T> x, const Anchor<T>& a) {
-    Vec<T> t = x - a.shift;
+// The terms of N registers x: exp(x - max) * peak, where peak lies within [0.7, 1.5) * 2^HEADROOM;
+// of M anchors, register i has the one at i mod M. NaN for NaN. Never subnormal, and never 0: a term
+// at the floor vanishes when it is divided by the sum.
+template <class T, int N, int M>
+CSOFTMAX_INLINE void terms(const Vec<T> (&x)[N], const Anchor<T> (&anchors)[M], Vec<T> (&e)[N]) {
     if constexpr (BY_LIBRARY<T>) {
-        return {std::exp(t.v)};
+        for (int i = 0; i < N; ++i) e[i] = {std::exp((x[i] - anchors[i % M].shift).v)};
     } else {
-        Vec<T> k;
-        Vec<T> e = exp_reduced(max(a.floor, t), k).value;
-        return e * from_bits<T>((bits(k) - a.exponent) << Constants<T>::MANTISSA_BITS);
+        Vec<T> t[N], k[N], r[N], h[N];
+        for (int i = 0; i < N; ++i) t[i] = max(anchors[i % M].floor, x[i] - anchors[i % M].shift);
+        reduce_exp(t, k, r, h);
+        for (int i = 0; i < N; ++i) {
+            Vec<T> scale = from_bits<T>((bits(k[i]) - anchors[i % M].exponent)
+                                        << Constants<T>::MANTISSA_BITS);
+            e[i] = fma(h[i], r[i] * scale, scale);
+        }
     }
+}
+template <class T> CSOFTMAX_INLINE Vec<T> term(Vec<T> x, const Anchor<T>& a) {
+    Vec<T> some[1] = {x}, e[1];
+    const Anchor<T> anchors[1] = {a};
+    terms(some, anchors, e);
+    return e[0];
 }
 
 template <class T> CSOFTMAX_INLINE Anchor<T> anchor(Vec<T> max) {
