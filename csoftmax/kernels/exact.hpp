@@ -31,6 +31,11 @@ template <class T> CSOFTMAX_INLINE Exact<T> add_exactly(Exact<T> a, Vec<T> b) {
     Exact<T> s = two_sum(a.value, b);
     return {s.value, a.error + s.error};
 }
+// a + (b + c) with all errors kept, where b and c are finite; two sums at a time.
+template <class T> CSOFTMAX_INLINE Exact<T> add_pairs(Exact<T> a, Vec<T> b, Vec<T> c) {
+    Exact<T> both = two_sum(b, c), s = two_sum(a.value, both.value);
+    return {s.value, (a.error + both.error) + s.error};
+}
 // a + b for any numbers: an infinite sum has no error worth keeping, whose NaN would spoil it.
 template <class T> CSOFTMAX_INLINE Exact<T> add_any(Exact<T> a, Exact<T> b) {
     Exact<T> s = two_sum(a.value, b.value);

@@ -23,6 +23,7 @@ cdef extern from "exact.hpp" namespace "csoftmax" nogil:
         Vec[T] value, error
     Exact[T] exact[T](Vec[T])
     Exact[T] add_exactly[T](Exact[T], Vec[T])
+    Exact[T] add_pairs[T](Exact[T], Vec[T], Vec[T])
     Exact[T] add_any[T](Exact[T], Exact[T])
     Vec[T] rounded[T](Exact[T])
 

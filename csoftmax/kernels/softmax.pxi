@@ -38,7 +38,7 @@ cdef inline void add_terms(const real* e, Py_ssize_t stride, Py_ssize_t steps, b
             for k in range(BLOCK):
                 ties = ties + tie(some[k], peak)
                 some[k] = below(some[k], peak)
-        s = add_exactly(s, (some[0] + some[2]) + (some[1] + some[3]))
+        s = add_pairs(s, some[0] + some[1], some[2] + some[3])
         i += BLOCK
     total[0] = s
     row.ties = row.ties + ties      # many at once: 2^24 + 1 is no float

@@ -2,10 +2,10 @@
 //
 // The terms of a row, numbered j = 0, 1, ..., are added in one order whatever holds them:
 //   term j goes to lane j mod LANES; in rows of up to FEW terms, all go to lane 0;
-//   each lane adds its terms, by twos or by blocks of BLOCK, with the rounding error kept (TwoSum);
+//   each lane adds its terms by blocks of BLOCK, with the rounding error kept (TwoSum);
 //   after every CHUNK terms the lanes are added up by halves, and to the total, likewise.
-// So the error does not grow with the length of the row. Exponentials are added by twos: a sum of
-// few terms is then nearly as good as its terms. Anything else is added by blocks.
+// So the error does not grow with the length of the row. In a block of exponentials only the sums of
+// two are rounded: a sum of few terms is then nearly as good as they are.
 //
 // A row that lies along the lanes of registers (fold) has all its lanes in one register, index 0
 // below; columns keep a register for each lane of the sum, and each of their lanes is its own row.
