@@ -142,11 +142,6 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
             set_lane(rows[v].total, i, weight)
             set_lane(rows[v].lack, i, lack * weight * scale)
             write(p.loss.data + (lane + k) * p.loss.lane_stride, loss * scale, p.loss.half)
-        if p.width == 1:
-            rows[v].factor = broadcast(lane_value(rows[v].factor, 0))
-            rows[v].offset = broadcast(lane_value(rows[v].offset, 0))
-            rows[v].total = broadcast(lane_value(rows[v].total, 0))
-            rows[v].lack = broadcast(lane_value(rows[v].lack, 0))
         fold_factor(rows[v])
     if p.out.data == NULL:
         return

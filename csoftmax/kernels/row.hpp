@@ -21,6 +21,9 @@ template <class T> CSOFTMAX_INLINE Divisor<T> divisor(Exact<T> sum) {
 template <class T> CSOFTMAX_INLINE Vec<T> divide(Vec<T> a, const Divisor<T>& d) {
     return fma(a, d.inverse.value, a * d.inverse.error);
 }
+template <class T> CSOFTMAX_INLINE Divisor<T> spread(const Divisor<T>& d, int i) {
+    return {{broadcast(lane(d.inverse.value, i)), broadcast(lane(d.inverse.error, i))}};
+}
 #else
 template <class T> struct Divisor {
     Vec<T> sum, excess;
@@ -31,6 +34,9 @@ template <class T> CSOFTMAX_INLINE Divisor<T> divisor(Exact<T> sum) {
 template <class T> CSOFTMAX_INLINE Vec<T> divide(Vec<T> a, const Divisor<T>& d) {
     Vec<T> quotient = a / d.sum;
     return quotient - quotient * d.excess;
+}
+template <class T> CSOFTMAX_INLINE Divisor<T> spread(const Divisor<T>& d, int i) {
+    return {broadcast(lane(d.sum, i)), broadcast(lane(d.excess, i))};
 }
 #endif
 
@@ -101,13 +107,64 @@ template <class T> CSOFTMAX_INLINE void end_chunk(Row<T>& row, Order order, bool
 }
 
 // After the first sweep: the anchor of the terms.
-template <class T> CSOFTMAX_INLINE void set_anchor(Row<T>& row, bool fold) {
-    if (fold) row.max = max_lanes(row.max);
-    row.anchor = anchor(row.max);
+template <class T> CSOFTMAX_INLINE void set_anchor(Row<T>& row) { row.anchor = anchor(row.max); }
+
+// Rows that lie along registers are swept one by one, in a Row whose lanes all belong to it. What
+// depends on whole rows alone is computed for a register of them. From lane i of that:
+template <class T> CSOFTMAX_INLINE Vec<T> spread(const Vec<T>& a, int i) {
+    return broadcast(lane(a, i));
 }
-// After the second: the ties of all lanes.
-template <class T> CSOFTMAX_INLINE void finish(Row<T>& row, bool fold) {
-    if (fold) row.ties = sum_lanes(row.ties);
+template <class T> CSOFTMAX_INLINE Exact<T> spread(const Exact<T>& a, int i) {
+    return {spread(a.value, i), spread(a.error, i)};
+}
+template <class T> CSOFTMAX_INLINE Anchor<T> spread(const Anchor<T>& a, int i) {
+    Anchor<T> b;
+    b.max = spread(a.max, i);
+    b.shift = spread(a.shift, i);
+    b.peak = spread(a.peak, i);
+    b.finite = spread(a.finite, i);
+    if constexpr (!BY_LIBRARY<T>) {
+        b.floor = spread(a.floor, i);
+        b.exponent = spread_bits<T>(a.exponent, i);
+    }
+    return b;
+}
+// before the second sweep,
+template <class T>
+CSOFTMAX_INLINE void spread_anchor(const Row<T>& rows, int i, Order order, bool weighted, Row<T>& row) {
+    start(row, order, weighted);
+    row.max = spread(rows.max, i);
+    row.again = spread(rows.again, i);
+    row.anchor = spread(rows.anchor, i);
+}
+// before the third,
+template <class T> CSOFTMAX_INLINE void spread_result(const Row<T>& rows, int i, Row<T>& row) {
+    row.max = spread(rows.max, i);
+    row.anchor = spread(rows.anchor, i);
+    row.sum.total = spread(rows.sum.total, i);
+    row.divisor = spread(rows.divisor, i);
+    row.factor = spread(rows.factor, i);
+    row.offset = spread(rows.offset, i);
+    row.total = spread(rows.total, i);
+    row.lack = spread(rows.lack, i);
+    row.peak = spread(rows.peak, i);
+}
+// and into it: the maximum after the first sweep, the sums after the second.
+template <class T> CSOFTMAX_INLINE void gather_maximum(Row<T>& rows, int i, const Row<T>& row) {
+    set_lane(rows.max, i, lane(max_lanes(row.max), 0));
+}
+template <class T> CSOFTMAX_INLINE void gather(LaneSum<T>& sums, int i, const LaneSum<T>& sum) {
+    set_lane(sums.total.value, i, lane(sum.total.value, 0));
+    set_lane(sums.total.error, i, lane(sum.total.error, 0));
+}
+template <class T>
+CSOFTMAX_INLINE void gather_sums(Row<T>& rows, int i, bool weighted, const Row<T>& row) {
+    set_lane(rows.ties, i, lane(sum_lanes(row.ties), 0));
+    gather(rows.sum, i, row.sum);
+    if (weighted) {
+        gather(rows.weight, i, row.weight);
+        gather(rows.spread, i, row.spread);
+    }
 }
 
 // e_j <- exp(x_j - max) * peak, for `vectors` registers of rows side by side: several of those

@@ -65,8 +65,11 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     ChunkOfRow[T] take_chunk[T](const Row[T]&, bint weighted)
     void add_chunk[T](Row[T]&, const ChunkOfRow[T]&, bint weighted)
     void end_chunk[T](Row[T]&, Order, bint weighted)
-    void set_anchor[T](Row[T]&, bint fold)
-    void finish[T](Row[T]&, bint fold)
+    void set_anchor[T](Row[T]&)
+    void spread_anchor[T](const Row[T]& rows, int i, Order, bint weighted, Row[T]& row)
+    void spread_result[T](const Row[T]& rows, int i, Row[T]& row)
+    void gather_maximum[T](Row[T]& rows, int i, const Row[T]& row)
+    void gather_sums[T](Row[T]& rows, int i, bint weighted, const Row[T]& row)
     void find_terms[T](const T* x, ptrdiff_t stride, T* e, ptrdiff_t e_stride, ptrdiff_t steps,
                        const Row[T]* rows, ptrdiff_t vectors)
     Vec[T] below[T](Vec[T] e, Vec[T] peak)
@@ -104,7 +107,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         ptrdiff_t label_stride, scale_stride
         double smoothing
         int64_t ignore_index
-        ptrdiff_t width, tile_classes
+        ptrdiff_t group, width, tile_classes
         bint direct
         int row_threads
     cdef cppclass Scratch[T]:

@@ -1,7 +1,7 @@
 # sweeps.pxi - how a kernel goes over a matrix of rows (lanes x n).
 #
-# A group is one row (row form, "fold") or up to MAX_VECTORS registers of rows side by side (column
-# form). Every kernel is three sweeps over the classes of a group, chunk by chunk:
+# A group is up to MAX_VECTORS registers of rows side by side (column form), or a few rows that are
+# swept one by one (row form, "fold"). Every kernel is three sweeps over the classes of a group, chunk by chunk:
 #     MAXIMUM   the largest entry                       x -> row.max
 #     ADD_UP    what is summed along the classes        x, y, row.anchor -> row.sum, ...
 #     WRITE     the result                              x, y, row.factor, row.offset -> out
@@ -18,7 +18,8 @@ cdef enum:
     SHORT_BYTES = 800      # contiguous rows up to here are worth transposing into column form
     GATHER = 2             # times the work of a register that is gathered entry by entry
     IN_PLACE = 16          # classes of columns that need no tile
-    STRIP = 64             # registers of a row between terms and their sum: they stay in L1
+    STRIP = 512             # registers of a row between terms and their sum: they stay in L1
+    GROUP_BYTES = 16384    # of rows that a group in row form has
     WAVE = 256             # chunks of one row between two additions of their sums
     SERIAL_BELOW = 65536   # entries that do not pay for waking threads
     SHARE = 16384          # entries that each thread gets at least
@@ -122,47 +123,57 @@ cdef inline void write_result(Operation operation, const real* x, const real* y,
                                      weighted, row)
 
 
-cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep sweep, const Problem& p,
-                                Py_ssize_t lane, Py_ssize_t j0, Py_ssize_t j1,
+cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep sweep,
+                                const Problem& p, Py_ssize_t lane, Py_ssize_t j0, Py_ssize_t j1,
                                 Row[real]* rows) noexcept nogil:
     # The classes j0 <= j < j1 of a group, whole registers of them, in the operands' own memory. The
     # terms are kept where the result goes, or put into the tile e and forgotten; target weights are
     # made in the tile y.
     cdef bint fold = p.width == 1
     cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
-    cdef Order order = order_of(y, fold, p.n)
     cdef Py_ssize_t W = lanes_of(y), size = sizeof(real)
-    cdef Py_ssize_t vectors = 1 if fold else p.width // W
-    cdef Py_ssize_t steps = (j1 - j0) // W if fold else j1 - j0
-    cdef Py_ssize_t stride = W if fold else p.x.class_stride // size
-    cdef Py_ssize_t y_stride = W * vectors, out_stride = W if fold else p.out.class_stride // size
     cdef const real* x = <const real*> (p.x.data + lane * p.x.lane_stride + j0 * p.x.class_stride)
     cdef const real* second = y
     cdef real* out = NULL
-    cdef Py_ssize_t v
     if p.out.data != NULL and writes_rows(operation):
         out = <real*> (p.out.data + lane * p.out.lane_stride + j0 * p.out.class_stride)
+        if keeps_terms(operation):
+            e = out
     if takes_pair(operation):
         second = <const real*> (p.y.data + lane * p.y.lane_stride + j0 * p.y.class_stride)
-        y_stride = W if fold else p.y.class_stride // size
     elif weighted and sweep != MAXIMUM:
-        load_target_weights(y, p, lane, 1 if fold else p.width, j0, j1)
-    if keeps_terms(operation) and sweep == WRITE:
-        x, stride = out, out_stride
+        load_target_weights(y, p, lane, p.width, j0, j1)
+    if sweep == WRITE and keeps_terms(operation):
+        x = out
+    if fold:                        # known strides make better code
+        sweep_registers(operation, sweep, x, second, W, W, e, W, out, W, (j1 - j0) // W, True,
+                        weighted, order_of(y, True, p.n), rows, 1)
+    else:
+        sweep_registers(
+            operation, sweep, x, second,
+            (p.out if sweep == WRITE and keeps_terms(operation) else p.x).class_stride // size,
+            p.y.class_stride // size if takes_pair(operation) else p.width,
+            e, p.out.class_stride // size if e == out else p.width,
+            out, p.out.class_stride // size, j1 - j0, True, weighted, order_of(y, False, p.n),
+            rows, p.width // W)
+
+
+cdef inline void sweep_registers(Operation operation, Sweep sweep, const real* x, const real* y,
+                                 Py_ssize_t stride, Py_ssize_t y_stride, real* e,
+                                 Py_ssize_t e_stride, real* out, Py_ssize_t out_stride,
+                                 Py_ssize_t steps, bint kept, bint weighted, Order order,
+                                 Row[real]* rows, Py_ssize_t vectors) noexcept nogil:
+    cdef Py_ssize_t W = lanes_of(x), v
     if sweep == ADD_UP:
-        if out != NULL and keeps_terms(operation):
-            e = out
-        else:
-            out_stride = W * vectors
-        add_up(operation, x, second, stride, y_stride, e, out_stride, steps, weighted, order, rows,
+        add_up(operation, x, y, stride, y_stride, e, e_stride, steps, weighted, order, rows,
                vectors)
-        return
-    for v in range(vectors):
-        if sweep == MAXIMUM:
+    elif sweep == MAXIMUM:
+        for v in range(vectors):
             find_maximum(x + v * W, stride, steps, rows + v)
-        else:
-            write_result(operation, x + v * W, second + v * W, stride, y_stride, out + v * W,
-                         out_stride, steps, True, weighted, rows + v)
+    else:
+        for v in range(vectors):
+            write_result(operation, x + v * W, y + v * W, stride, y_stride, out + v * W,
+                         out_stride, steps, kept, weighted, rows + v)
 
 
 cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, Sweep sweep,
@@ -178,7 +189,6 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
     cdef Py_ssize_t vectors = 1 if fold else p.width // W
     cdef Py_ssize_t stride = W * vectors
     cdef Py_ssize_t steps = (j1 - j0 + W - 1) // W if fold else j1 - j0
-    cdef Py_ssize_t v
     cdef real fill = 0 if pair else -INFINITY
     cdef bint keep = loaded and keeps_terms(operation)
 
@@ -190,18 +200,11 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
         elif weighted:
             load_target_weights(y, p, lane, lanes, j0, j1)
 
-    if sweep == MAXIMUM:
-        for v in range(vectors):
-            find_maximum(x + v * W, stride, steps, rows + v)
-    elif sweep == WRITE:
-        for v in range(vectors):
-            write_result(operation, x + v * W, y + v * W, stride, stride, x + v * W, stride, steps,
-                         keep, weighted, rows + v)
+    sweep_registers(operation, sweep, x, y, stride, stride, x if keeps_terms(operation) else y,
+                    stride, x, stride, steps, keep, weighted, order, rows, vectors)
+    if sweep == WRITE:
         store_tile(x, p.out, lane, lanes, j0, j1, p.width,
                    <real> -INFINITY if operation == LOG_SOFTMAX else <real> 0)
-    else:
-        add_up(operation, x, y, stride, stride, x if keeps_terms(operation) else y, stride, steps,
-               weighted, order, rows, vectors)
 
 
 cdef inline void visit(real* x, real* y, Operation operation, Sweep sweep, const Problem& p,
@@ -217,8 +220,8 @@ cdef inline void visit(real* x, real* y, Operation operation, Sweep sweep, const
         if j > j0:
             visit_directly(x, y, operation, sweep, p, lane, j0, j, rows)
     if j < j1:
-        visit_tile(x, y, j == j0 and p.n <= p.tile_classes, operation, sweep, p, lane, lanes,
-                   j, j1, rows)
+        visit_tile(x, y, j == j0 and p.n <= p.tile_classes and (not fold or p.group == 1),
+                   operation, sweep, p, lane, lanes, j, j1, rows)
     if sweep == ADD_UP and (j1 % CHUNK == 0 or j1 == p.n):
         for v in range(1 if fold else p.width // W):
             end_chunk(rows[v], order_of(x, fold, p.n),
@@ -247,10 +250,34 @@ cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem
 
 cdef inline void sweep_group(real* x, real* y, Operation operation, Sweep sweep, const Problem& p,
                              Py_ssize_t lane, Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
-    cdef Py_ssize_t j = 0
-    if p.row_threads > 1:
-        sweep_long_row(x, operation, sweep, p, lane, rows)
+    # One sweep over the whole group.
+    cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
+    cdef Order order = order_of(x, p.width == 1, p.n)
+    cdef Row[real] row
+    cdef Py_ssize_t i
+    if p.width > 1:
+        sweep_classes(x, y, operation, sweep, p, lane, lanes, rows)
         return
+    for i in range(lanes):
+        if sweep == MAXIMUM:
+            start(row, order, False)
+        elif sweep == ADD_UP:
+            spread_anchor(rows[0], <int> i, order, weighted, row)
+        else:
+            spread_result(rows[0], <int> i, row)
+        if p.row_threads > 1:
+            sweep_long_row(x, operation, sweep, p, lane + i, &row)
+        else:
+            sweep_classes(x, y, operation, sweep, p, lane + i, 1, &row)
+        if sweep == MAXIMUM:
+            gather_maximum(rows[0], <int> i, row)
+        elif sweep == ADD_UP:
+            gather_sums(rows[0], <int> i, weighted, row)
+
+
+cdef inline void sweep_classes(real* x, real* y, Operation operation, Sweep sweep, const Problem& p,
+                               Py_ssize_t lane, Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
+    cdef Py_ssize_t j = 0
     while True:  # once for n = 0
         visit(x, y, operation, sweep, p, lane, lanes, j, min(j + p.tile_classes, p.n), rows)
         j += p.tile_classes
@@ -291,10 +318,8 @@ cdef void run_group(real* tag, Operation operation, const Problem& p, Py_ssize_t
     if not takes_pair(operation):
         sweep_group(x, y, operation, MAXIMUM, p, lane, lanes, rows)
         for v in range(vectors):
-            set_anchor(rows[v], fold)
+            set_anchor(rows[v])
     sweep_group(x, y, operation, ADD_UP, p, lane, lanes, rows)
-    for v in range(vectors):
-        finish(rows[v], fold)
     if operation == CROSS_ENTROPY:
         cross_entropy_group(x, y, at_label, p, lane, lanes, rows)
         return
@@ -307,7 +332,7 @@ cdef void run_group(real* tag, Operation operation, const Problem& p, Py_ssize_t
     else:
         for v in range(vectors):
             store(x + v * lanes_of(x), rows[v].factor)
-        store_tile(x, p.out, lane, lanes, 0, 1, p.width, <real> 0)
+        store_tile(x, p.out, lane, lanes, 0, 1, vectors * lanes_of(x), <real> 0)
 
 
 cdef void sum_again(real* x, real* y, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
@@ -371,7 +396,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         vectors = min(vectors, max(<Py_ssize_t> 1, TILE // (W * W * BLOCK)))  # whole blocks
         if 2 * n * W <= TILE:                 # two registers a class make a cache line
             vectors = min(vectors, TILE // (n * W))
-        p.width = vectors * W
+        p.width = p.group = vectors * W
         p.tile_classes = CHUNK
         while p.tile_classes * p.width > TILE:
             p.tile_classes //= 2
@@ -379,17 +404,20 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             p.tile_classes = n
         p.direct = p.n <= IN_PLACE and is_direct(operation, p, sizeof(real), True)
     else:
-        p.width = 1
+        p.width = p.group = 1
         p.tile_classes = CHUNK
         p.direct = is_direct(operation, p, sizeof(real), False)
+        if p.direct:
+            p.group = max(<Py_ssize_t> 1, min(W, GROUP_BYTES // (n * <Py_ssize_t> sizeof(real))))
+            p.group = max(<Py_ssize_t> 1, min(p.group, p.lanes // threads))
         if p.lanes < 2 * threads and p.n > 2 * CHUNK:
             p.row_threads = threads
             threads = 1
-    groups = (p.lanes + p.width - 1) // p.width
+    groups = (p.lanes + p.group - 1) // p.group
     if threads == 1 or groups == 1:
         for g in range(groups):
-            run_group(tag, operation, p, g * p.width, min(p.width, p.lanes - g * p.width))
+            run_group(tag, operation, p, g * p.group, min(p.group, p.lanes - g * p.group))
     else:
         for g in prange(groups, num_threads=<int> min(groups, <Py_ssize_t> threads),
                         schedule="static"):
-            run_group(tag, operation, p, g * p.width, min(p.width, p.lanes - g * p.width))
+            run_group(tag, operation, p, g * p.group, min(p.group, p.lanes - g * p.group))

@@ -274,7 +274,8 @@ struct Problem {
     double smoothing;
     std::int64_t ignore_index;
 
-    std::ptrdiff_t width;         // lanes of a group in column form, 1 in row form
+    std::ptrdiff_t group;         // lanes of a group
+    std::ptrdiff_t width;         // the same in column form, 1 in row form
     std::ptrdiff_t tile_classes;  // classes that a tile holds
     bool direct;                  // on the operands' own memory, no tile but for ragged ends
     int row_threads;              // threads for the chunks of one row
