@@ -82,10 +82,11 @@ cdef inline void logits_at_labels(real* x_y, const Problem& p, Py_ssize_t lane,
                                + label * p.x.class_stride, p.x.half)
 
 
-cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Problem& p,
+cdef inline void cross_entropy_group(Scratch[real]& scratch, const real* at, const Problem& p,
                                      Py_ssize_t lane, Py_ssize_t lanes,
                                      Row[real]* rows) noexcept nogil:
-    # `at` holds the logits at the labels; x and y are the group's tiles
+    # `at` holds the logits at the labels
+    cdef real* x = NULL                  # tells the type
     cdef Py_ssize_t W = lanes_of(x)
     cdef Py_ssize_t vectors = 1 if p.width == 1 else p.width // W
     cdef real at_label[MAX_LANES]        # the gradient there, of each lane
@@ -145,7 +146,7 @@ cdef inline void cross_entropy_group(real* x, real* y, const real* at, const Pro
         fold_factor(rows[v])
     if p.out.data == NULL:
         return
-    sweep_group(x, y, CROSS_ENTROPY, WRITE, p, lane, lanes, rows)
+    sweep_group(scratch, CROSS_ENTROPY, WRITE, p, lane, lanes, rows)
     if p.label == NULL:
         return
     for k in range(lanes):

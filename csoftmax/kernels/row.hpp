@@ -179,7 +179,8 @@ CSOFTMAX_INLINE void terms_at(const T* x, std::ptrdiff_t x_stride, T* e, std::pt
 }
 template <class T>
 CSOFTMAX_INLINE void find_terms(const T* x, std::ptrdiff_t stride, T* e, std::ptrdiff_t e_stride,
-                                std::ptrdiff_t steps, const Row<T>* rows, std::ptrdiff_t vectors) {
+                                std::ptrdiff_t steps, const Row<T>* rows, std::ptrdiff_t vectors,
+                                std::ptrdiff_t ahead) {
     constexpr int W = Vec<T>::LANES, N = TOGETHER;
     for (; vectors >= N; vectors -= N, rows += N, x += N * W, e += N * W) {
         Anchor<T> anchors[N];
@@ -190,8 +191,12 @@ CSOFTMAX_INLINE void find_terms(const T* x, std::ptrdiff_t stride, T* e, std::pt
     for (; vectors > 0; --vectors, ++rows, x += W, e += W) {
         const Anchor<T> anchor[1] = {rows->anchor};
         std::ptrdiff_t j = 0;
-        for (; j + N <= steps; j += N)
+        for (; j + N <= steps; j += N) {
+            if (stride == W)
+                for (std::size_t k = 0; k < N * W * sizeof(T); k += 64)
+                    prefetch(x + j * stride, ahead + k);
             terms_at<T, N>(x + j * stride, stride, e + j * e_stride, e_stride, anchor);
+        }
         for (; j < steps; ++j) terms_at<T, 1>(x + j * stride, 0, e + j * e_stride, 0, anchor);
     }
 }

@@ -84,6 +84,13 @@ template <class T> CSOFTMAX_INLINE Vec<T> load(const T* p) {
 }
 template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a) { std::memcpy(p, &a.v, sizeof a.v); }
 
+// Asks for the cache line `bytes` beyond p, which need not be there.
+CSOFTMAX_INLINE void prefetch(const void* p, std::ptrdiff_t bytes) {
+#if defined(__GNUC__)
+    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + bytes));
+#endif
+}
+
 template <class T> CSOFTMAX_INLINE Vec<T> broadcast(T s) {
     Vec<T> a;
     a.v = s - typename Vec<T>::Values{};  // s - 0 keeps -0.0, unlike s + 0

@@ -71,7 +71,7 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     void gather_maximum[T](Row[T]& rows, int i, const Row[T]& row)
     void gather_sums[T](Row[T]& rows, int i, bint weighted, const Row[T]& row)
     void find_terms[T](const T* x, ptrdiff_t stride, T* e, ptrdiff_t e_stride, ptrdiff_t steps,
-                       const Row[T]* rows, ptrdiff_t vectors)
+                       const Row[T]* rows, ptrdiff_t vectors, ptrdiff_t ahead)
     Vec[T] below[T](Vec[T] e, Vec[T] peak)
     Vec[T] tie[T](Vec[T] e, Vec[T] peak)
     Vec[T] at_or_below_peak[T](Vec[T] e, Vec[T] at, Vec[T] below, Vec[T] peak)
@@ -109,9 +109,11 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         int64_t ignore_index
         ptrdiff_t group, width, tile_classes
         bint direct
+        ptrdiff_t ahead
         int row_threads
     cdef cppclass Scratch[T]:
         T tiles[2][4096]
+        T tails[2][1]
     void load_tile[T](T* tile, const View&, ptrdiff_t lane, ptrdiff_t lanes,
                       ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t width, T fill)
     void store_tile[T](const T* tile, const View&, ptrdiff_t lane, ptrdiff_t lanes,

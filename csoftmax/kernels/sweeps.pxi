@@ -57,7 +57,7 @@ cdef inline bint writes_rows(Operation operation) noexcept nogil:
 cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ssize_t stride,
                         Py_ssize_t y_stride, real* e, Py_ssize_t e_stride, Py_ssize_t steps,
                         bint weighted, Order order, Row[real]* rows,
-                        Py_ssize_t vectors) noexcept nogil:
+                        Py_ssize_t vectors, Py_ssize_t ahead) noexcept nogil:
     # `steps` registers of classes of `vectors` registers of rows. The terms go to e, strip by strip.
     cdef Py_ssize_t W = lanes_of(x), first = 0, count, v
     cdef Py_ssize_t strip = STRIP if order.fold else steps
@@ -67,7 +67,7 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
             for v in range(vectors):
                 add_lanes(WEIGHTS, x + v * W, y + v * W, stride, y_stride, count, order, rows + v)
         if not takes_pair(operation) and operation != LOGSUMEXP_AGAIN:
-            find_terms(x, stride, e, e_stride, count, rows, vectors)
+            find_terms(x, stride, e, e_stride, count, rows, vectors, ahead)
             for v in range(vectors):
                 add_lanes(operation, e + v * W, y + v * W, e_stride, y_stride, count, order,
                           rows + v)
@@ -147,7 +147,7 @@ cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep swe
         x = out
     if fold:                        # known strides make better code
         sweep_registers(operation, sweep, x, second, W, W, e, W, out, W, (j1 - j0) // W, True,
-                        weighted, order_of(y, True, p.n), rows, 1)
+                        weighted, order_of(y, True, p.n), rows, 1, p.ahead)
     else:
         sweep_registers(
             operation, sweep, x, second,
@@ -155,18 +155,19 @@ cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep swe
             p.y.class_stride // size if takes_pair(operation) else p.width,
             e, p.out.class_stride // size if e == out else p.width,
             out, p.out.class_stride // size, j1 - j0, True, weighted, order_of(y, False, p.n),
-            rows, p.width // W)
+            rows, p.width // W, 0)
 
 
 cdef inline void sweep_registers(Operation operation, Sweep sweep, const real* x, const real* y,
                                  Py_ssize_t stride, Py_ssize_t y_stride, real* e,
                                  Py_ssize_t e_stride, real* out, Py_ssize_t out_stride,
                                  Py_ssize_t steps, bint kept, bint weighted, Order order,
-                                 Row[real]* rows, Py_ssize_t vectors) noexcept nogil:
+                                 Row[real]* rows, Py_ssize_t vectors,
+                                 Py_ssize_t ahead) noexcept nogil:
     cdef Py_ssize_t W = lanes_of(x), v
     if sweep == ADD_UP:
         add_up(operation, x, y, stride, y_stride, e, e_stride, steps, weighted, order, rows,
-               vectors)
+               vectors, ahead)
     elif sweep == MAXIMUM:
         for v in range(vectors):
             find_maximum(x + v * W, stride, steps, rows + v)
@@ -192,7 +193,7 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
     cdef real fill = 0 if pair else -INFINITY
     cdef bint keep = loaded and keeps_terms(operation)
 
-    if sweep == MAXIMUM or not loaded or (sweep == ADD_UP and pair):
+    if not loaded:
         load_tile(x, p.x, lane, lanes, j0, j1, p.width, fill)
     if sweep != MAXIMUM and (sweep == ADD_UP or not loaded):
         if pair:
@@ -201,27 +202,34 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
             load_target_weights(y, p, lane, lanes, j0, j1)
 
     sweep_registers(operation, sweep, x, y, stride, stride, x if keeps_terms(operation) else y,
-                    stride, x, stride, steps, keep, weighted, order, rows, vectors)
+                    stride, x, stride, steps, keep, weighted, order, rows, vectors, 0)
     if sweep == WRITE:
         store_tile(x, p.out, lane, lanes, j0, j1, p.width,
                    <real> -INFINITY if operation == LOG_SOFTMAX else <real> 0)
 
 
-cdef inline void visit(real* x, real* y, Operation operation, Sweep sweep, const Problem& p,
+cdef inline void visit(Scratch[real]& scratch, Operation operation, Sweep sweep, const Problem& p,
                        Py_ssize_t lane, Py_ssize_t lanes, Py_ssize_t j0, Py_ssize_t j1,
-                       Row[real]* rows) noexcept nogil:
-    # One sweep over the classes j0 <= j < j1 of one group.
+                       Row[real]* rows, Py_ssize_t tail, bint swept_before) noexcept nogil:
+    # One sweep over the classes j0 <= j < j1 of one group, or of one row of it in row form, whose
+    # ragged end has the place `tail`. `swept_before`: by the same hands, so that tiles are kept.
     cdef bint fold = p.width == 1
+    cdef real* x = &scratch.tiles[0][0]
+    cdef real* y = &scratch.tiles[1][0]
     cdef Py_ssize_t W = lanes_of(x), unit = BLOCK * W, j = j0, v
+    cdef bint loaded = swept_before and p.n <= p.tile_classes
     if p.direct and (fold or lanes == p.width):
         j = j1
         if fold and (j1 - j0) % W:          # the sum of a block is taken in one place
             j = j0 + (j1 - j0) // unit * unit
         if j > j0:
             visit_directly(x, y, operation, sweep, p, lane, j0, j, rows)
+        if j < j1:
+            x = &scratch.tails[0][0] + tail * unit
+            y = &scratch.tails[1][0] + tail * unit
+            loaded = swept_before
     if j < j1:
-        visit_tile(x, y, j == j0 and p.n <= p.tile_classes and (not fold or p.group == 1),
-                   operation, sweep, p, lane, lanes, j, j1, rows)
+        visit_tile(x, y, loaded, operation, sweep, p, lane, lanes, j, j1, rows)
     if sweep == ADD_UP and (j1 % CHUNK == 0 or j1 == p.n):
         for v in range(1 if fold else p.width // W):
             end_chunk(rows[v], order_of(x, fold, p.n),
@@ -242,21 +250,22 @@ cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem
         part.anchor = whole.anchor
         part.max = whole.max
         part.again = whole.again
-    visit(&scratch.tiles[0][0], &scratch.tiles[1][0], operation, sweep, p, lane, 1,
-          j0, min(j0 + CHUNK, p.n), row)
+    visit(scratch, operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n), row, 0, False)
     if sweep != WRITE:
         chunk[0] = take_chunk(part, weighted)
 
 
-cdef inline void sweep_group(real* x, real* y, Operation operation, Sweep sweep, const Problem& p,
-                             Py_ssize_t lane, Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
+cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep sweep,
+                             const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
+                             Row[real]* rows) noexcept nogil:
     # One sweep over the whole group.
+    cdef real* tag = NULL
     cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
-    cdef Order order = order_of(x, p.width == 1, p.n)
+    cdef Order order = order_of(tag, p.width == 1, p.n)
     cdef Row[real] row
     cdef Py_ssize_t i
     if p.width > 1:
-        sweep_classes(x, y, operation, sweep, p, lane, lanes, rows)
+        sweep_classes(scratch, operation, sweep, p, lane, lanes, rows, 0)
         return
     for i in range(lanes):
         if sweep == MAXIMUM:
@@ -266,20 +275,23 @@ cdef inline void sweep_group(real* x, real* y, Operation operation, Sweep sweep,
         else:
             spread_result(rows[0], <int> i, row)
         if p.row_threads > 1:
-            sweep_long_row(x, operation, sweep, p, lane + i, &row)
+            sweep_long_row(tag, operation, sweep, p, lane + i, &row)
         else:
-            sweep_classes(x, y, operation, sweep, p, lane + i, 1, &row)
+            sweep_classes(scratch, operation, sweep, p, lane + i, 1, &row, i)
         if sweep == MAXIMUM:
             gather_maximum(rows[0], <int> i, row)
         elif sweep == ADD_UP:
             gather_sums(rows[0], <int> i, weighted, row)
 
 
-cdef inline void sweep_classes(real* x, real* y, Operation operation, Sweep sweep, const Problem& p,
-                               Py_ssize_t lane, Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
+cdef inline void sweep_classes(Scratch[real]& scratch, Operation operation, Sweep sweep,
+                               const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
+                               Row[real]* rows, Py_ssize_t tail) noexcept nogil:
+    cdef bint swept_before = sweep != MAXIMUM and not (sweep == ADD_UP and takes_pair(operation))
     cdef Py_ssize_t j = 0
     while True:  # once for n = 0
-        visit(x, y, operation, sweep, p, lane, lanes, j, min(j + p.tile_classes, p.n), rows)
+        visit(scratch, operation, sweep, p, lane, lanes, j, min(j + p.tile_classes, p.n), rows,
+              tail, swept_before)
         j += p.tile_classes
         if j >= p.n:
             return
@@ -305,7 +317,6 @@ cdef void run_group(real* tag, Operation operation, const Problem& p, Py_ssize_t
                     Py_ssize_t lanes) noexcept nogil:
     cdef Scratch[real] scratch
     cdef real* x = &scratch.tiles[0][0]
-    cdef real* y = &scratch.tiles[1][0]
     cdef real at_label[MAX_LANES]
     cdef Row[real] rows[MAX_VECTORS]
     cdef bint fold = p.width == 1
@@ -316,36 +327,37 @@ cdef void run_group(real* tag, Operation operation, const Problem& p, Py_ssize_t
     if p.label != NULL:
         logits_at_labels(at_label, p, lane, lanes)
     if not takes_pair(operation):
-        sweep_group(x, y, operation, MAXIMUM, p, lane, lanes, rows)
+        sweep_group(scratch, operation, MAXIMUM, p, lane, lanes, rows)
         for v in range(vectors):
             set_anchor(rows[v])
-    sweep_group(x, y, operation, ADD_UP, p, lane, lanes, rows)
+    sweep_group(scratch, operation, ADD_UP, p, lane, lanes, rows)
     if operation == CROSS_ENTROPY:
-        cross_entropy_group(x, y, at_label, p, lane, lanes, rows)
+        cross_entropy_group(scratch, at_label, p, lane, lanes, rows)
         return
     for v in range(vectors):
         prepare_writing(operation, &rows[v])
     if operation == LOGSUMEXP:
-        sum_again(x, y, p, lane, lanes, rows)
+        sum_again(scratch, p, lane, lanes, rows)
     if writes_rows(operation):
-        sweep_group(x, y, operation, WRITE, p, lane, lanes, rows)
+        sweep_group(scratch, operation, WRITE, p, lane, lanes, rows)
     else:
         for v in range(vectors):
             store(x + v * lanes_of(x), rows[v].factor)
         store_tile(x, p.out, lane, lanes, 0, 1, vectors * lanes_of(x), <real> 0)
 
 
-cdef void sum_again(real* x, real* y, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
-                           Row[real]* rows) noexcept nogil:
+cdef void sum_again(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
+                    Row[real]* rows) noexcept nogil:
     # factor <- logsumexp of the rows that a first sum does not do for
+    cdef real* tag = NULL
     cdef bint fold = p.width == 1, again = False
-    cdef Py_ssize_t vectors = 1 if fold else p.width // lanes_of(x), v
+    cdef Py_ssize_t vectors = 1 if fold else p.width // lanes_of(tag), v
     for v in range(vectors):
         again = again or any_again(rows[v])
     if again:
         for v in range(vectors):
-            clear(rows[v].sum, order_of(x, fold, p.n))
-        sweep_group(x, y, LOGSUMEXP_AGAIN, ADD_UP, p, lane, lanes, rows)
+            clear(rows[v].sum, order_of(tag, fold, p.n))
+        sweep_group(scratch, LOGSUMEXP_AGAIN, ADD_UP, p, lane, lanes, rows)
         for v in range(vectors):
             rows[v].factor = logsumexp_again(rows[v], rows[v].factor)
 
@@ -387,6 +399,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         threads = 1
     threads = <int> min(<Py_ssize_t> threads, p.lanes * n // SHARE + 1)
     p.row_threads = 1
+    p.ahead = 0
     row_vectors = p.lanes * ((n + W - 1) // W)
     if W > 1 and (n <= FEW
                   or (n * <Py_ssize_t> sizeof(real) <= SHORT_BYTES and vectors * n <= row_vectors)
@@ -410,6 +423,8 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         if p.direct:
             p.group = max(<Py_ssize_t> 1, min(W, GROUP_BYTES // (n * <Py_ssize_t> sizeof(real))))
             p.group = max(<Py_ssize_t> 1, min(p.group, p.lanes // threads))
+            if p.lanes > p.group:
+                p.ahead = p.group * p.x.lane_stride
         if p.lanes < 2 * threads and p.n > 2 * CHUNK:
             p.row_threads = threads
             threads = 1

@@ -9,7 +9,7 @@
 
 #include <cstdlib>
 
-#include "simd.hpp"
+#include "summation.hpp"
 
 namespace csoftmax {
 
@@ -278,11 +278,15 @@ struct Problem {
     std::ptrdiff_t width;         // the same in column form, 1 in row form
     std::ptrdiff_t tile_classes;  // classes that a tile holds
     bool direct;                  // on the operands' own memory, no tile but for ragged ends
+    std::ptrdiff_t ahead;         // bytes from a row to that of the next group, to be prefetched
     int row_threads;              // threads for the chunks of one row
 };
 
+// `tails` holds the ragged ends of the rows of a group in row form, from one sweep to the next.
 template <class T> struct alignas(64) Scratch {
+    static constexpr std::ptrdiff_t TAIL = BLOCK * Vec<T>::LANES;
     T tiles[2][4096];
+    T tails[2][Vec<T>::LANES * TAIL];
 };
 
 }  // namespace csoftmax
