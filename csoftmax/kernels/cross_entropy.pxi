@@ -70,91 +70,110 @@ cdef inline void write_cross_entropy_gradient(
         store(out + i * out_stride, usual)
 
 
+cdef inline int64_t label_of(const Problem& p, Py_ssize_t lane) noexcept nogil:
+    return (<const int64_t*> (p.label + lane * p.label_stride))[0]
+
+
 cdef inline void logits_at_labels(real* x_y, const Problem& p, Py_ssize_t lane,
                                   Py_ssize_t lanes) noexcept nogil:
     # x_y (lanes,) <- the logit at each label, before the gradient may take its place
     cdef int64_t label
     cdef Py_ssize_t k
     for k in range(lanes):
-        label = (<const int64_t*> (p.label + (lane + k) * p.label_stride))[0]
+        label = label_of(p, lane + k)
+        x_y[k] = 0
         if label != p.ignore_index:
             x_y[k] = read_like(x_y, p.x.data + (lane + k) * p.x.lane_stride
                                + label * p.x.class_stride, p.x.half)
 
 
-cdef inline void cross_entropy_group(Scratch[real]& scratch, const real* at, const Problem& p,
+cdef inline void weights_at_labels(real* c, real* scale, const Problem& p, Py_ssize_t lane,
+                                   Py_ssize_t lanes) noexcept nogil:
+    # c, scale (lanes,) <- the class weight at each label, and the sample's weight, 0 if ignored
+    cdef int64_t label
+    cdef Py_ssize_t k
+    for k in range(lanes):
+        c[k] = 0
+        scale[k] = read_wide(c, p.scale + (lane + k) * p.scale_stride)
+        if p.label != NULL:
+            label = label_of(p, lane + k)
+            if label == p.ignore_index:
+                scale[k] = 0
+            else:
+                c[k] = read_like(c, p.class_weight.data + label * p.class_weight.class_stride,
+                                 False)
+
+
+cdef inline Vec[real] loss_and_factors(const real* x_y, const real* c, const real* scales,
+                                       bint label, real kept, real spread, real* at_label,
+                                       Row[real]* row) noexcept nogil:
+    # One register of rows: their losses, unscaled; what the writing sweep needs; and the gradient at
+    # the labels. kept = 1 - s and spread = s / n, of the smoothing s.
+    cdef Exact[real] exact_rest = rest(row[0])
+    cdef Exact[real] exact_log = vec_log1p(exact_rest)
+    cdef Vec[real] rests = rounded(exact_rest)
+    cdef Vec[real] log_sum = rounded(exact_log) + row.anchor.finite
+    cdef Vec[real] one = broadcast(<real> 1)
+    cdef Vec[real] scale = load(scales), weight = value(row.weight)
+    cdef Vec[real] loss = weighted_loss(row[0], exact_log) + row.anchor.finite
+    cdef Vec[real] lack = rests / (one + rests)       # 1 - p at the maximum
+    cdef Vec[real] a, w_y, x, at_max, below_max
+    row.divisor = make_divisor(sum_of_terms(row[0], True))
+    row.peak = dominant_peak(row[0], rests)
+    if label:
+        x = load(x_y)
+        a = load(c) * broadcast(kept)
+        w_y = load(c) * broadcast(spread)
+        loss = loss + nonzero_times(a, (row.max - x) + log_sum)
+        at_max = (weight - w_y) - lack * (weight + a)
+        below_max = (divide(term(x, row.anchor), row.divisor) * (weight + a) - w_y) - a
+        store(at_label, at_dominant_maximum(x, row[0], rests, at_max, below_max) * scale
+              + row.anchor.finite)
+        weight = weight + a
+    row.factor = weight * scale
+    row.offset = scale
+    row.total = weight
+    row.lack = lack * weight * scale
+    return loss
+
+
+cdef inline void cross_entropy_group(Scratch[real]& scratch, const real* x_y, const Problem& p,
                                      Py_ssize_t lane, Py_ssize_t lanes,
                                      Row[real]* rows) noexcept nogil:
-    # `at` holds the logits at the labels
-    cdef real* x = NULL                  # tells the type
-    cdef Py_ssize_t W = lanes_of(x)
+    # x_y holds the logits at the labels
+    cdef Py_ssize_t W = lanes_of(x_y)
     cdef Py_ssize_t vectors = 1 if p.width == 1 else p.width // W
-    cdef real at_label[MAX_LANES]        # the gradient there, of each lane
-    cdef real loss, a, c, scale, x_y, log_sum, weight, lack, p_y, w_y
+    cdef real c[MAX_LANES]
+    cdef real scale[MAX_LANES]
+    cdef real at_label[MAX_LANES]
+    cdef real losses[MAX_LANES]
     cdef long double smoothing = p.smoothing
-    cdef int64_t label
-    cdef bint ignored
-    cdef Exact[real] exact_rest, exact_log
-    cdef Vec[real] rests, logs, weights, losses
+    cdef real kept = <real> (1 - smoothing)
+    cdef real spread = <real> (smoothing / p.n) if p.n else 0
     cdef Py_ssize_t v, i, k
+    for k in range(vectors * W):
+        c[k] = scale[k] = 0
+    weights_at_labels(c, scale, p, lane, lanes)
     for v in range(vectors):
-        rows[v].divisor = make_divisor(sum_of_terms(rows[v], True))
-        exact_rest = rest(rows[v])
-        exact_log = vec_log1p(exact_rest)
-        rests = rounded(exact_rest)
-        logs = rounded(exact_log) + rows[v].anchor.finite
-        weights = value(rows[v].weight)
-        losses = weighted_loss(rows[v], exact_log) + rows[v].anchor.finite
-        rows[v].peak = dominant_peak(rows[v], rests)
-        for i in range(min(W, lanes - v * W)):
-            k = v * W + i                       # the row's number in the group
-            scale = read_wide(x, p.scale + (lane + k) * p.scale_stride)
-            log_sum = lane_value(logs, i)
-            weight = lane_value(weights, i)
-            lack = lane_value(rests, i) / (1 + lane_value(rests, i))    # 1 - p at the maximum
-            loss = lane_value(losses, i) if p.n else 0
-            ignored = False
-            if p.label != NULL:
-                label = (<const int64_t*> (p.label + (lane + k) * p.label_stride))[0]
-                ignored = label == p.ignore_index
-                if not ignored:
-                    c = read_like(x, p.class_weight.data + label * p.class_weight.class_stride,
-                                  False)
-                    a = <real> (1 - smoothing) * c
-                    x_y = at[k]
-                    if a != 0:
-                        loss = loss + a * ((lane_value(rows[v].max, i) - x_y) + log_sum)
-                    w_y = c * <real> (smoothing / p.n)
-                    if x_y == lane_value(rows[v].max, i) and lane_value(rests, i) < 1:
-                        at_label[k] = ((weight - w_y) - lack * (weight + a)) * scale
-                    else:
-                        p_y = lane_value(divide(term(broadcast(x_y), rows[v].anchor),
-                                                rows[v].divisor), i)
-                        at_label[k] = ((p_y * (weight + a) - w_y) - a) * scale
-                    at_label[k] += lane_value(rows[v].anchor.finite, i)
-                    weight = weight + a
-            if ignored:
-                loss = 0
-                scale = 0
-            if scale == 0 and (loss == INFINITY or loss == -INFINITY):
-                loss = 0
-            set_lane(rows[v].factor, i, weight * scale)
-            set_lane(rows[v].offset, i, scale)
-            set_lane(rows[v].total, i, weight)
-            set_lane(rows[v].lack, i, lack * weight * scale)
-            write(p.loss.data + (lane + k) * p.loss.lane_stride, loss * scale, p.loss.half)
+        k = v * W
+        store(&losses[0] + k, scaled_loss(
+            loss_and_factors(x_y + k, &c[0] + k, &scale[0] + k, p.label != NULL, kept, spread,
+                             &at_label[0] + k, rows + v), load(&scale[0] + k)))
         fold_factor(rows[v])
+    for k in range(lanes):
+        if p.n == 0 or (p.label != NULL and label_of(p, lane + k) == p.ignore_index):
+            losses[k] = 0                       # 0 * NaN is no zero
+        write(p.loss.data + (lane + k) * p.loss.lane_stride, losses[k], p.loss.half)
     if p.out.data == NULL:
         return
     sweep_group(scratch, CROSS_ENTROPY, WRITE, p, lane, lanes, rows)
     if p.label == NULL:
         return
     for k in range(lanes):
-        label = (<const int64_t*> (p.label + (lane + k) * p.label_stride))[0]
-        if label != p.ignore_index:
-            write(p.out.data + (lane + k) * p.out.lane_stride + label * p.out.class_stride,
-                  at_label[k], p.out.half)
-        else:                                   # 0 * NaN is no zero
+        if label_of(p, lane + k) != p.ignore_index:
+            write(p.out.data + (lane + k) * p.out.lane_stride
+                  + label_of(p, lane + k) * p.out.class_stride, at_label[k], p.out.half)
+        else:
             for i in range(p.n):
                 write(p.out.data + (lane + k) * p.out.lane_stride + i * p.out.class_stride,
                       <real> 0, p.out.half)

@@ -234,6 +234,25 @@ template <class T> CSOFTMAX_INLINE Vec<T> weighted_loss(const Row<T>& row, Exact
     return rounded(add_any(row.spread.total, product));
 }
 
+// a b, and 0 where a is 0 though b may be infinite or NaN.
+template <class T> CSOFTMAX_INLINE Vec<T> nonzero_times(Vec<T> a, Vec<T> b) {
+    const Vec<T> zero = broadcast(T(0));
+    return choose(abs(a) <= zero, zero, a * b);
+}
+// One of two values, by whether x is a maximum with a probability over 1/2.
+template <class T>
+CSOFTMAX_INLINE Vec<T> at_dominant_maximum(Vec<T> x, const Row<T>& row, Vec<T> rest, Vec<T> at,
+                                           Vec<T> below) {
+    return choose(x >= row.max, choose(rest >= broadcast(T(1)), below, at), below);
+}
+// loss * scale, and 0 where the scale is 0 though the loss may be infinite.
+template <class T> CSOFTMAX_INLINE Vec<T> scaled_loss(Vec<T> loss, Vec<T> scale) {
+    const Vec<T> zero = broadcast(T(0));
+    Vec<T> product = loss * scale;
+    auto infinite = abs(loss) >= broadcast(INFINITE<T>);
+    return choose(abs(scale) <= zero, choose(infinite, zero, product), product);
+}
+
 // x log(y), and 0 where x is 0 unless y is NaN.
 template <class T> CSOFTMAX_INLINE Vec<T> x_log_y(Vec<T> x, Vec<T> y) {
     const Vec<T> zero = broadcast(T(0));
