@@ -1,4 +1,4 @@
-"""Applies a gufunc, which takes its classes on the last axis, along any axis or several."""
+"""Applies a kernel, which takes its classes along one axis, along any axis or several."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from csoftmax.arguments import Array, DType
+from csoftmax.dispatch import kernels
 
 
 def as_rows(a: Array, axes: tuple[int, ...]) -> Array:
@@ -28,26 +29,41 @@ def joins(a: Array, axes: tuple[int, ...]) -> bool:
 
 
 def along(
-    kernel: Any,
+    name: str,
     operands: tuple[Array, ...],
     axes: tuple[int, ...],
     out: Array | None,
     dtype: DType,
 ) -> Any:
-    """kernel(*operands) -> `out`, all of one shape, with the classes along `axes`."""
+    """The kernel `name` of the operands -> `out`, all of one shape, with the classes along `axes`."""
     if out is None:
         out = np.empty_like(operands[0], dtype=dtype, subok=False)
-        along(kernel, operands, axes, out, dtype)
+        along(name, operands, axes, out, dtype)
         return out if out.ndim else out[()]
+    first, *others = operands
+    if first.dtype != dtype and not any(np.may_share_memory(out, other) for other in others):
+        with np.errstate(all="ignore"):  # a cast in `out` itself, not beside it
+            np.copyto(out, first, casting="unsafe")
+        operands = (out, *others)
     if len(axes) == 1:
-        kernel(*operands, out=out, axis=axes[0])
+        _apply(name, operands, axes[0], out)
         return out
-    rows = [as_rows(operand, axes) for operand in operands]
+    rows = tuple(as_rows(operand, axes) for operand in operands)
     if out.size == 0 or joins(out, axes):
-        kernel(*rows, out=as_rows(out, axes))
+        _apply(name, rows, -1, as_rows(out, axes))
     else:
         copied = rows[0].dtype == dtype and not np.may_share_memory(rows[0], operands[0])
-        result = kernel(*rows, out=rows[0] if copied else None)
+        result = rows[0] if copied else np.empty_like(rows[0], dtype=dtype)
+        _apply(name, rows, -1, result)
         order = [i for i in range(out.ndim) if i not in axes] + list(axes)
         out[...] = result.reshape([out.shape[i] for i in order]).transpose(np.argsort(order))
     return out
+
+
+def _apply(name: str, operands: tuple[Array, ...], axis: int, out: Array) -> None:
+    number = kernels.numbers.get(name)
+    if number is not None:
+        second = operands[1] if len(operands) == 2 else None
+        if kernels.direct(number, operands[0], second, axis, out) is not None:
+            return
+    getattr(kernels, name)(*operands, out=out, axis=axis)

@@ -1,6 +1,7 @@
 """softmax, log_softmax, logsumexp and their vector-Jacobian products.
 
-Arguments are checked here; axes, broadcasting, casts and overlap are left to the gufuncs of
+`kernels.direct` takes NumPy arrays as they are; it gives None where it does not know them. Then the
+arguments are checked here, and axes, broadcasting, casts and overlap are left to the gufuncs of
 `csoftmax.dispatch.kernels`. Objects with ``__array_ufunc__`` of their own (Dask arrays, pandas
 data frames) get those gufuncs applied their way.
 """
@@ -27,6 +28,11 @@ __all__ = [
     "softmax_jvp",
     "softmax_vjp",
 ]
+
+_direct = kernels.direct
+_SOFTMAX = kernels.numbers["softmax"]
+_LOG_SOFTMAX = kernels.numbers["log_softmax"]
+_LOGSUMEXP = kernels.numbers["logsumexp"]
 
 
 def softmax(
@@ -85,9 +91,13 @@ def softmax(
     array([[0.5, 0.5],
            [0.5, 0.5]])
     """
+    if where is None and dtype is None:
+        y = _direct(_SOFTMAX, x, None, axis, out)
+        if y is not None:
+            return y
     if _overrides(x):
         return _elsewhere(kernels.softmax, (x,), axis, where=where, out=out, dtype=dtype)
-    return _normalize(kernels.softmax, kernels.softmax_where, x, axis, where, out, dtype)
+    return _normalize("softmax", x, axis, where, out, dtype)
 
 
 def log_softmax(
@@ -136,9 +146,13 @@ def log_softmax(
     >>> log_softmax([40.0, 0.0, 0.0])
     array([-8.49670851e-18, -4.00000000e+01, -4.00000000e+01])
     """
+    if where is None and dtype is None:
+        y = _direct(_LOG_SOFTMAX, x, None, axis, out)
+        if y is not None:
+            return y
     if _overrides(x):
         return _elsewhere(kernels.log_softmax, (x,), axis, where=where, out=out, dtype=dtype)
-    return _normalize(kernels.log_softmax, kernels.log_softmax_where, x, axis, where, out, dtype)
+    return _normalize("log_softmax", x, axis, where, out, dtype)
 
 
 def logsumexp(
@@ -191,6 +205,10 @@ def logsumexp(
     >>> float(logsumexp([1000.0, 1000.0]))
     1000.6931471805599
     """
+    if where is None and dtype is None and keepdims is False:
+        total = _direct(_LOGSUMEXP, x, None, axis, out)
+        if total is not None:
+            return total
     if not isinstance(keepdims, (bool, np.bool_)):
         raise TypeError(f"keepdims is {keepdims!r}: expected True or False")
     if _overrides(x):
@@ -250,7 +268,7 @@ def softmax_vjp(y: ArrayLike, grad: ArrayLike, axis: Axis = -1, *, out: Array | 
     >>> softmax_vjp([0.25, 0.75], [1.0, 0.0])
     array([ 0.1875, -0.1875])
     """
-    return _product(kernels.softmax_vjp, y, "y", grad, axis, out)
+    return _product("softmax_vjp", y, "y", grad, axis, out)
 
 
 def softmax_jvp(y: ArrayLike, grad: ArrayLike, axis: Axis = -1, *, out: Array | None = None) -> Any:
@@ -283,7 +301,7 @@ def softmax_jvp(y: ArrayLike, grad: ArrayLike, axis: Axis = -1, *, out: Array | 
     >>> softmax_jvp([0.5, 0.5], [1.0, 0.0])
     array([ 0.25, -0.25])
     """
-    return _product(kernels.softmax_vjp, y, "y", grad, axis, out)
+    return _product("softmax_vjp", y, "y", grad, axis, out)
 
 
 def log_softmax_vjp(
@@ -323,7 +341,7 @@ def log_softmax_vjp(
     >>> log_softmax_vjp(np.log([0.25, 0.75]), [1.0, 0.0])
     array([ 0.75, -0.75])
     """
-    return _product(kernels.log_softmax_vjp, log_y, "log_y", grad, axis, out)
+    return _product("log_softmax_vjp", log_y, "log_y", grad, axis, out)
 
 
 def softmax_jacobian(y: ArrayLike, axis: int = -1) -> Any:
@@ -385,8 +403,7 @@ def _elsewhere(kernel: Any, operands: tuple[Any, ...], axis: Axis, **options: An
 
 
 def _normalize(
-    kernel: Any,
-    kernel_where: Any,
+    name: str,
     x: ArrayLike,
     axis: Axis,
     where: ArrayLike | None,
@@ -398,19 +415,23 @@ def _normalize(
     mask = arguments.mask(where, a.shape)
     arguments.out_array(out, a.shape, result)
     if mask is None:
-        return along(kernel, (a,), axes, out, result)
-    return along(kernel_where, (a, mask), axes, out, result)
+        return along(name, (a,), axes, out, result)
+    return along(name + "_where", (a, mask), axes, out, result)
 
 
 def _product(
-    kernel: Any, y: ArrayLike, name: str, grad: ArrayLike, axis: Axis, out: Array | None
+    kernel: str, y: ArrayLike, name: str, grad: ArrayLike, axis: Axis, out: Array | None
 ) -> Any:
+    if grad is not None:
+        product = _direct(kernels.numbers[kernel], y, grad, axis, out)
+        if product is not None:
+            return product
     if _overrides(y) or _overrides(grad):
         if np.shape(y) != np.shape(grad):
             raise ValueError(
                 f"grad has shape {np.shape(grad)}: expected {np.shape(y)}, the shape of {name}"
             )
-        return _elsewhere(kernel, (y, grad), axis, out=out)
+        return _elsewhere(getattr(kernels, kernel), (y, grad), axis, out=out)
     p, g, result = arguments.real_pair(y, name, grad, "grad")
     axes = arguments.axes(axis, p.ndim)
     arguments.out_array(out, p.shape, result)

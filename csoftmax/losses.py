@@ -1,7 +1,8 @@
 """Cross-entropy losses and their gradients.
 
 `cross_entropy` takes logits and does everything in one pass; `cce` and `cce_gradient` take
-probabilities, as a hand-written network with a softmax layer has them.
+probabilities, as a hand-written network with a softmax layer has them. NumPy arrays that need no
+conversion go straight to `kernels.direct_cross_entropy`; it gives None for anything else.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from csoftmax.axes import along, as_rows
 from csoftmax.dispatch import kernels
 
 __all__ = ["cce", "cce_gradient", "cross_entropy", "cross_entropy_with_grad"]
+
+_direct = kernels.direct_cross_entropy
 
 
 def cce(y: ArrayLike, yhat: ArrayLike, axis: Axis = None) -> Any:
@@ -93,7 +96,7 @@ def cce_gradient(y: ArrayLike, yhat: ArrayLike) -> Any:
     """
     p, q, result = arguments.real_pair(y, "y", yhat, "yhat")
     axes = (p.ndim - 1,) if p.ndim else ()
-    return along(kernels.cce_gradient, (p, q), axes, None, result)
+    return along("cce_gradient", (p, q), axes, None, result)
 
 
 def cross_entropy(
@@ -164,10 +167,9 @@ def cross_entropy(
     >>> cross_entropy([[0.0, 0.0], [40.0, 0.0]], [1, 0], reduction="none")
     array([6.93147181e-01, 4.24835426e-18])
     """
-    problem = _Problem.of(
-        logits, target, axis, class_weight, sample_weight, ignore_index, label_smoothing, reduction
-    )
-    return problem.loss()
+    options = (axis, class_weight, sample_weight, ignore_index, label_smoothing, reduction)
+    loss = _direct(logits, target, *options, False, None)
+    return _Problem.of(logits, target, *options).loss() if loss is None else loss
 
 
 def cross_entropy_with_grad(
@@ -219,10 +221,9 @@ def cross_entropy_with_grad(
     >>> gradient
     array([[ 0.5, -0.5]])
     """
-    problem = _Problem.of(
-        logits, target, axis, class_weight, sample_weight, ignore_index, label_smoothing, reduction
-    )
-    return problem.loss_and_gradient(out)
+    options = (axis, class_weight, sample_weight, ignore_index, label_smoothing, reduction)
+    both = _direct(logits, target, *options, True, out)
+    return _Problem.of(logits, target, *options).loss_and_gradient(out) if both is None else both
 
 
 class _Problem(NamedTuple):

@@ -1,10 +1,26 @@
+from typing import Any
+
 import numpy as np
 
 openmp: bool
+numbers: dict[str, int]  # of the kernels that `direct` takes
 
 def get_num_threads() -> int: ...
 def set_num_threads(n: int) -> int: ...
 def set_forked() -> None: ...
+def direct(number: int, x: Any, y: Any, axis: Any, out: Any) -> Any: ...
+def direct_cross_entropy(
+    x: Any,
+    target: Any,
+    axis: Any,
+    class_weight: Any,
+    sample_weight: Any,
+    ignore_index: Any,
+    smoothing: Any,
+    reduction: Any,
+    gradient: bool,
+    out: Any,
+) -> Any: ...
 
 softmax: np.ufunc
 softmax_where: np.ufunc

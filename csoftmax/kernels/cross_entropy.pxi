@@ -70,17 +70,13 @@ cdef inline void write_cross_entropy_gradient(
         store(out + i * out_stride, usual)
 
 
-cdef inline int64_t label_of(const Problem& p, Py_ssize_t lane) noexcept nogil:
-    return (<const int64_t*> (p.label + lane * p.label_stride))[0]
-
-
 cdef inline void logits_at_labels(real* x_y, const Problem& p, Py_ssize_t lane,
                                   Py_ssize_t lanes) noexcept nogil:
     # x_y (lanes,) <- the logit at each label, before the gradient may take its place
     cdef int64_t label
     cdef Py_ssize_t k
     for k in range(lanes):
-        label = label_of(p, lane + k)
+        label = read_label(p, lane + k)
         x_y[k] = 0
         if label != p.ignore_index:
             x_y[k] = read_like(x_y, p.x.data + (lane + k) * p.x.lane_stride
@@ -96,7 +92,7 @@ cdef inline void weights_at_labels(real* c, real* scale, const Problem& p, Py_ss
         c[k] = 0
         scale[k] = read_wide(c, p.scale + (lane + k) * p.scale_stride)
         if p.label != NULL:
-            label = label_of(p, lane + k)
+            label = read_label(p, lane + k)
             if label == p.ignore_index:
                 scale[k] = 0
             else:
@@ -161,7 +157,7 @@ cdef inline void cross_entropy_group(Scratch[real]& scratch, const real* x_y, co
                              &at_label[0] + k, rows + v), load(&scale[0] + k)))
         fold_factor(rows[v])
     for k in range(lanes):
-        if p.n == 0 or (p.label != NULL and label_of(p, lane + k) == p.ignore_index):
+        if p.n == 0 or (p.label != NULL and read_label(p, lane + k) == p.ignore_index):
             losses[k] = 0                       # 0 * NaN is no zero
         write(p.loss.data + (lane + k) * p.loss.lane_stride, losses[k], p.loss.half)
     if p.out.data == NULL:
@@ -170,9 +166,9 @@ cdef inline void cross_entropy_group(Scratch[real]& scratch, const real* x_y, co
     if p.label == NULL:
         return
     for k in range(lanes):
-        if label_of(p, lane + k) != p.ignore_index:
+        if read_label(p, lane + k) != p.ignore_index:
             write(p.out.data + (lane + k) * p.out.lane_stride
-                  + label_of(p, lane + k) * p.out.class_stride, at_label[k], p.out.half)
+                  + read_label(p, lane + k) * p.out.class_stride, at_label[k], p.out.half)
         else:
             for i in range(p.n):
                 write(p.out.data + (lane + k) * p.out.lane_stride + i * p.out.class_stride,

@@ -1,6 +1,7 @@
-# What the Cython kernels use of simd.hpp, vecmath.hpp, summation.hpp, row.hpp and tile.hpp.
+# What the Cython kernels use of the headers.
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint16_t
+from libcpp cimport bool as cpp_bool
 
 
 cdef extern from "simd.hpp" namespace "csoftmax" nogil:
@@ -96,7 +97,7 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
 cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     cdef cppclass View:
         char* data
-        ptrdiff_t lane_stride, class_stride
+        ptrdiff_t outer_stride, lane_stride, class_stride
         bint half
         const char* mask
         ptrdiff_t mask_lane_stride, mask_class_stride
@@ -104,16 +105,21 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     bint plain(const View&, ptrdiff_t stride, ptrdiff_t size)
     cdef cppclass Problem:
         View x, y, out, class_weight, loss
-        ptrdiff_t lanes, n
+        ptrdiff_t outer, lanes, n
         const char* label
+        int label_kind
         const char* scale
-        ptrdiff_t label_stride, scale_stride
+        ptrdiff_t label_outer_stride, label_stride, scale_outer_stride, scale_stride
         double smoothing
         int64_t ignore_index
         ptrdiff_t group, width, tile_classes
         bint direct
         ptrdiff_t ahead
         int row_threads
+    Problem matrix(const Problem&, ptrdiff_t outer)
+    Problem part(const Problem&, ptrdiff_t outer, ptrdiff_t lane, ptrdiff_t lanes)
+    int64_t read_label(const Problem&, ptrdiff_t lane)
+    uint16_t float_to_half(float)
     cdef cppclass Scratch[T]:
         T tiles[2][4096]
         T tails[2][1]
@@ -126,3 +132,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     T read_like[T](const T*, const char*, bint half)  # T is that of the first
     T read_wide[T](const T*, const char*)
     void write[T](char*, T, bint half)
+
+cdef extern from "labels.hpp" namespace "csoftmax" nogil:
+    long double sum_exactly[T](const T*, ptrdiff_t n)
+    long double sum_weights[T](const Problem&, cpp_bool ignores, cpp_bool& bad)

@@ -335,6 +335,8 @@ cdef void run_group(real* tag, Operation operation, const Problem& p, Py_ssize_t
         cross_entropy_group(scratch, at_label, p, lane, lanes, rows)
         return
     for v in range(vectors):
+        if p.n == 1:        # e / e, so that a single class gets exactly 1
+            rows[v].anchor.peak = exact(rows[v].anchor.peak.value)
         prepare_writing(operation, &rows[v])
     if operation == LOGSUMEXP:
         sum_again(scratch, p, lane, lanes, rows)
@@ -394,10 +396,8 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     cdef Py_ssize_t W = lanes_of(tag)
     cdef Py_ssize_t n = max(p.n, <Py_ssize_t> 1)
     cdef Py_ssize_t vectors = (p.lanes + W - 1) // W
-    cdef Py_ssize_t groups, g, row_vectors
-    if p.lanes * n < SERIAL_BELOW:
-        threads = 1
-    threads = <int> min(<Py_ssize_t> threads, p.lanes * n // SHARE + 1)
+    cdef Py_ssize_t groups, g, row_vectors, rows = p.outer * p.lanes
+    threads = <int> min(<Py_ssize_t> threads, rows * n // SHARE + 1)
     p.row_threads = 1
     p.ahead = 0
     row_vectors = p.lanes * ((n + W - 1) // W)
@@ -405,7 +405,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
                   or (n * <Py_ssize_t> sizeof(real) <= SHORT_BYTES and vectors * n <= row_vectors)
                   or (p.lanes > 1 and lanes_adjacent(p.x)
                       and vectors * n < GATHER * row_vectors)):
-        vectors = max(<Py_ssize_t> 1, min(<Py_ssize_t> MAX_VECTORS, vectors // threads))
+        vectors = max(<Py_ssize_t> 1, min(<Py_ssize_t> MAX_VECTORS, p.outer * vectors // threads))
         vectors = min(vectors, max(<Py_ssize_t> 1, TILE // (W * W * BLOCK)))  # whole blocks
         if 2 * n * W <= TILE:                 # two registers a class make a cache line
             vectors = min(vectors, TILE // (n * W))
@@ -422,17 +422,28 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         p.direct = is_direct(operation, p, sizeof(real), False)
         if p.direct:
             p.group = max(<Py_ssize_t> 1, min(W, GROUP_BYTES // (n * <Py_ssize_t> sizeof(real))))
-            p.group = max(<Py_ssize_t> 1, min(p.group, p.lanes // threads))
+            p.group = max(<Py_ssize_t> 1, min(p.group, rows // threads))
             if p.lanes > p.group:
                 p.ahead = p.group * p.x.lane_stride
-        if p.lanes < 2 * threads and p.n > 2 * CHUNK:
+        if rows < 2 * threads and p.n > 2 * CHUNK:
             p.row_threads = threads
             threads = 1
-    groups = (p.lanes + p.group - 1) // p.group
+    groups = p.outer * ((p.lanes + p.group - 1) // p.group)
     if threads == 1 or groups == 1:
         for g in range(groups):
-            run_group(tag, operation, p, g * p.group, min(p.group, p.lanes - g * p.group))
+            run_numbered_group(tag, operation, p, g)
     else:
         for g in prange(groups, num_threads=<int> min(groups, <Py_ssize_t> threads),
                         schedule="static"):
-            run_group(tag, operation, p, g * p.group, min(p.group, p.lanes - g * p.group))
+            run_numbered_group(tag, operation, p, g)
+
+
+cdef void run_numbered_group(real* tag, Operation operation, const Problem& p,
+                             Py_ssize_t number) noexcept nogil:
+    cdef Py_ssize_t groups = (p.lanes + p.group - 1) // p.group
+    cdef Py_ssize_t outer = 0 if p.outer == 1 else number // groups
+    cdef Py_ssize_t lane = (number - outer * groups) * p.group
+    if outer == 0:
+        run_group(tag, operation, p, lane, min(p.group, p.lanes - lane))
+    else:
+        run_group(tag, operation, matrix(p, outer), lane, min(p.group, p.lanes - lane))

@@ -15,7 +15,7 @@ namespace csoftmax {
 
 struct View {
     char* data;
-    std::ptrdiff_t lane_stride, class_stride;  // bytes
+    std::ptrdiff_t outer_stride, lane_stride, class_stride;  // bytes
     bool half;                                 // float16 in memory
     const char* mask;                          // nullptr: all count
     std::ptrdiff_t mask_lane_stride, mask_class_stride;
@@ -259,16 +259,17 @@ inline void weigh_targets(T* tile, const View& class_weight, std::ptrdiff_t j0, 
     }
 }
 
-// One call of a gufunc's inner loop: its operands, and how they are cut up.
+// One call: its operands, and how they are cut up.
 struct Problem {
     View x;    // logits, probabilities or log-probabilities
     View y;    // second (lanes, n) operand: output gradient or target probabilities
     View out;  // (lanes, n), or (lanes,) with class_stride 0; data is nullptr if not asked for
-    std::ptrdiff_t lanes, n;
+    std::ptrdiff_t outer, lanes, n;  // `outer` matrices of lanes x n
 
     // cross-entropy
-    const char *label, *scale;  // int64 or nullptr; double, or long double
-    std::ptrdiff_t label_stride, scale_stride;
+    const char *label, *scale;  // nullptr for probabilities; double, or long double
+    int label_kind;             // bytes of a label, negative if unsigned
+    std::ptrdiff_t label_outer_stride, label_stride, scale_outer_stride, scale_stride;
     View class_weight;          // (n,)
     View loss;                  // (lanes,)
     double smoothing;
@@ -281,6 +282,47 @@ struct Problem {
     std::ptrdiff_t ahead;         // bytes from a row to that of the next group, to be prefetched
     int row_threads;              // threads for the chunks of one row
 };
+
+// The problem with the matrix number `outer` of its operands.
+inline Problem matrix(const Problem& p, std::ptrdiff_t outer) {
+    Problem q = p;
+    for (View* view : {&q.x, &q.y, &q.out, &q.loss})
+        if (view->data) view->data += outer * view->outer_stride;
+    if (q.label) q.label += outer * q.label_outer_stride;
+    if (q.scale) q.scale += outer * q.scale_outer_stride;
+    return q;
+}
+
+// `lanes` of its rows from `lane` on; the place of the losses stays.
+inline Problem part(const Problem& p, std::ptrdiff_t outer, std::ptrdiff_t lane,
+                    std::ptrdiff_t lanes) {
+    Problem q = matrix(p, outer);
+    for (View* view : {&q.x, &q.y, &q.out})
+        if (view->data) view->data += lane * view->lane_stride;
+    if (q.label) q.label += lane * q.label_stride;
+    if (q.scale) q.scale += lane * q.scale_stride;
+    q.outer = 1;
+    q.lanes = lanes;
+    return q;
+}
+
+template <class L> CSOFTMAX_INLINE std::int64_t read_integer(const char* p) {
+    L label;
+    std::memcpy(&label, p, sizeof label);
+    return static_cast<std::int64_t>(label);  // a uint64 of 2^63 or more is no class either
+}
+CSOFTMAX_INLINE std::int64_t read_label(const Problem& p, std::ptrdiff_t lane) {
+    const char* at = p.label + lane * p.label_stride;
+    switch (p.label_kind) {
+        case 1: return read_integer<std::int8_t>(at);
+        case 2: return read_integer<std::int16_t>(at);
+        case 4: return read_integer<std::int32_t>(at);
+        case -1: return read_integer<std::uint8_t>(at);
+        case -2: return read_integer<std::uint16_t>(at);
+        case -4: return read_integer<std::uint32_t>(at);
+        default: return read_integer<std::int64_t>(at);
+    }
+}
 
 // `tails` holds the ragged ends of the rows of a group in row form, from one sweep to the next.
 template <class T> struct alignas(64) Scratch {

@@ -85,6 +85,7 @@ cdef inline View view(char* data, Py_ssize_t lane_stride, Py_ssize_t class_strid
                       bint half) noexcept nogil:
     cdef View v
     v.data = data
+    v.outer_stride = 0
     v.lane_stride = lane_stride
     v.class_stride = class_stride
     v.half = half
@@ -98,9 +99,10 @@ cdef Problem bind(const Kernel* k, char** args, const cnp.npy_intp* dimensions,
     # Operands in the order of the signatures below; core strides follow the outer ones.
     cdef Problem p
     cdef bint half = k.dtype == b'e'
+    p.outer = 1
     p.lanes = dimensions[0]
     p.n = dimensions[1]
-    p.label = p.scale = NULL
+    p.label = p.scale = p.loss.data = NULL
     if k.operation == CROSS_ENTROPY:
         bind_cross_entropy(p, k, args, steps)
     elif takes_pair(k.operation):
@@ -134,6 +136,7 @@ cdef void bind_cross_entropy(Problem& p, const Kernel* k, char** args,
     p.x = view(args[0], steps[0], core[0], half)
     if k.labels:
         p.label = args[1]
+        p.label_kind = sizeof(int64_t)
         p.label_stride = steps[1]
         p.ignore_index = (<int64_t*> args[5])[0]
     else:
@@ -150,25 +153,31 @@ cdef void bind_cross_entropy(Problem& p, const Kernel* k, char** args,
         p.out = view(NULL, 0, 0, half)
 
 
+cdef void begin(Operation operation, char dtype, Problem& p, Py_ssize_t release_from) noexcept nogil:
+    # Settles threads and the GIL, which problems from that many entries on give up.
+    cdef Py_ssize_t entries = p.outer * p.lanes * p.n
+    cdef PyThreadState* state = NULL
+    cdef int threads = 1
+    if entries >= SERIAL_BELOW and not forked:
+        threads = requested_threads if requested_threads > 0 else omp_get_max_threads()
+    if entries >= release_from and holds_gil():
+        state = PyEval_SaveThread()
+    if dtype == b'd':
+        run(<double*> NULL, operation, p, threads)
+    elif dtype == b'g':
+        run(<long double*> NULL, operation, p, threads)
+    else:
+        run(<float*> NULL, operation, p, threads)
+    if state != NULL:
+        PyEval_RestoreThread(state)
+
+
 cdef void loop(char** args, const cnp.npy_intp* dimensions, const cnp.npy_intp* steps,
                void* data) noexcept nogil:
     cdef const Kernel* k = <const Kernel*> data
     cdef Problem p = bind(k, args, dimensions, steps)
-    cdef int threads = 1 if forked else requested_threads
-    cdef PyThreadState* state = NULL
-    if threads <= 0:
-        threads = omp_get_max_threads()
     # NumPy keeps the GIL if there are few rows, however long they are.
-    if p.lanes * p.n >= SERIAL_BELOW and holds_gil():
-        state = PyEval_SaveThread()
-    if k.dtype == b'd':
-        run(<double*> NULL, k.operation, p, threads)
-    elif k.dtype == b'g':
-        run(<long double*> NULL, k.operation, p, threads)
-    else:
-        run(<float*> NULL, k.operation, p, threads)
-    if state != NULL:
-        PyEval_RestoreThread(state)
+    begin(k.operation, k.dtype, p, SERIAL_BELOW)
     feclearexcept(FE_ALL_EXCEPT)    # of unused lanes, and of infinities that are the right answer
 
 
@@ -228,3 +237,7 @@ for name, signature, types, operation, masked, labels, gradient in (
     globals()[name] = gufunc(
         name, signature, types,
         Kernel(operation=operation, dtype=0, masked=masked, labels=labels, gradient=gradient))
+
+# The same by number, for direct().
+numbers = {"softmax": SOFTMAX, "log_softmax": LOG_SOFTMAX, "logsumexp": LOGSUMEXP,
+           "softmax_vjp": SOFTMAX_VJP, "log_softmax_vjp": LOG_SOFTMAX_VJP}

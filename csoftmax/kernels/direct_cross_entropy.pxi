@@ -1,0 +1,238 @@
+# direct_cross_entropy.pxi - cross-entropy of NumPy arrays that need no conversion.
+#
+# Labels are checked and counted in one pass, in their own dtype. Losses that are summed go through a
+# buffer of LOSSES rows: nothing of the number of samples is allocated.
+from cpython.float cimport PyFloat_CheckExact
+from libc.stdlib cimport free
+from libcpp cimport bool as cpp_bool
+
+ctypedef long double longdouble
+
+cdef enum:
+    LOSSES = 65536
+
+cdef enum Reduction:
+    MEAN
+    SUM
+    NONE
+
+
+cdef inline char label_kind(cnp.ndarray a) noexcept:
+    # As read_label() knows it: bytes of the integers, negative if unsigned; 0 for anything else.
+    cdef int number = cnp.PyArray_TYPE(a)
+    if not cnp.PyArray_ISNOTSWAPPED(a):
+        return 0
+    if cnp.PyTypeNum_ISUNSIGNED(number):
+        return <char> -cnp.PyArray_ITEMSIZE(a)
+    return <char> cnp.PyArray_ITEMSIZE(a) if cnp.PyTypeNum_ISSIGNED(number) else 0
+
+
+cdef bint fits_reduced(cnp.ndarray a, int ndim, const cnp.npy_intp* shape, int axis) noexcept:
+    # Whether `a` has the shape without the axis.
+    cdef int d
+    if cnp.PyArray_NDIM(a) != ndim - 1:
+        return False
+    for d in range(ndim - 1):
+        if cnp.PyArray_DIMS(a)[d] != (shape[d] if d < axis else shape[d + 1]):
+            return False
+    return True
+
+
+cdef long double sum_of_losses(real* losses, char dtype, Problem& p, Py_ssize_t block) noexcept nogil:
+    # `losses` has room for `block` rows.
+    cdef long double total = 0
+    cdef Py_ssize_t outer, lane
+    cdef Problem q
+    p.loss = view(<char*> losses, sizeof(real), 0, False)
+    for outer in range(p.outer):
+        lane = 0
+        while lane < p.lanes:
+            q = part(p, outer, lane, min(block, p.lanes - lane))
+            begin(CROSS_ENTROPY, dtype, q, RELEASE_FROM)
+            total += sum_exactly(losses, q.lanes)
+            lane += block
+    return total
+
+
+cdef long double sum_at_labels(const Problem& p, char dtype, bint ignores,
+                               cpp_bool* bad) noexcept nogil:
+    # Checks all labels; the sum of the class weights at those that count, or their number.
+    cdef long double total = 0
+    cdef Py_ssize_t outer
+    for outer in range(p.outer):
+        if dtype == b'd':
+            total += sum_weights[double](matrix(p, outer), ignores, bad[0])
+        elif dtype == b'g':
+            total += sum_weights[longdouble](matrix(p, outer), ignores, bad[0])
+        else:
+            total += sum_weights[float](matrix(p, outer), ignores, bad[0])
+    return total
+
+
+def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_index, smoothing,
+                         reduction, bint gradient, out):
+    """loss, or (loss, gradient); None where the arguments are not as simple as they could be."""
+    cdef cnp.npy_intp reduced[3][MAX_DIMENSIONS]
+    cdef const cnp.npy_intp* strides[4]
+    cdef cnp.npy_intp* shape
+    cdef Layout layout
+    cdef Problem p
+    cdef cnp.ndarray a, t, result = None, loss = None, weights = None
+    cdef char dtype
+    cdef int ndim, along, d
+    cdef bint labels
+    cdef cpp_bool bad = False
+    cdef Reduction reduced_by
+    cdef long double scale = 1, total, count
+    cdef double narrow
+    cdef long double one[1]
+    cdef long double few[64]
+    cdef char* losses = <char*> few
+    cdef Py_ssize_t block
+    if (not cnp.PyArray_CheckExact(x) or not cnp.PyArray_CheckExact(target)
+            or not PyLong_CheckExact(axis) or sample_weight is not None
+            or not PyFloat_CheckExact(smoothing) or type(reduction) is not str):
+        return None
+    a = <cnp.ndarray> x
+    t = <cnp.ndarray> target
+    ndim = cnp.PyArray_NDIM(a)
+    shape = cnp.PyArray_DIMS(a)
+    dtype = loop_of(a)
+    along = counted_axis(axis, ndim)
+    if dtype == 0 or along < 0 or cnp.PyArray_SIZE(a) == 0 or not 0 <= <double> smoothing <= 1:
+        return None
+    if reduction == "mean":
+        reduced_by = MEAN
+    elif reduction == "sum":
+        reduced_by = SUM
+    elif reduction == "none":
+        reduced_by = NONE
+    else:
+        return None
+    labels = label_kind(t) != 0
+    if labels:
+        if not fits_reduced(t, ndim, shape, along):
+            return None
+    elif loop_of(t) != dtype or not same_shape(a, t) or ignore_index is not None:
+        return None
+
+    p.n = shape[along]
+    p.smoothing = smoothing
+    p.ignore_index = -1                 # none: labels are checked
+    if ignore_index is not None:
+        if not PyLong_CheckExact(ignore_index):
+            return None
+        try:
+            p.ignore_index = ignore_index
+        except OverflowError:
+            return None
+    set_one(one, dtype)
+    p.class_weight = view(<char*> one, 0, 0, False)
+    if class_weight is not None:
+        if not cnp.PyArray_CheckExact(class_weight):
+            return None
+        weights = <cnp.ndarray> class_weight
+        if (loop_of(weights) != (b'f' if dtype == b'e' else dtype) or cnp.PyArray_NDIM(weights) != 1
+                or cnp.PyArray_DIMS(weights)[0] != p.n):
+            return None
+        p.class_weight = view(cnp.PyArray_BYTES(weights), 0, cnp.PyArray_STRIDES(weights)[0], False)
+
+    if gradient:
+        if out is not None:
+            if not cnp.PyArray_CheckExact(out):
+                return None
+            result = <cnp.ndarray> out
+            if (loop_of(result) != dtype or not cnp.PyArray_ISWRITEABLE(result)
+                    or not distinct(result) or not same_shape(a, result)
+                    or not may_write(result, a, True) or not may_write(result, t, not labels)
+                    or (weights is not None and not may_write(result, weights, False))):
+                return None
+        elif cnp.PyArray_IS_C_CONTIGUOUS(a):
+            result = cnp.PyArray_EMPTY(ndim, shape, cnp.PyArray_TYPE(a), 0)
+        else:
+            return None
+    if reduced_by == NONE:
+        for d in range(ndim - 1):
+            reduced[0][d] = shape[d] if d < along else shape[d + 1]
+        loss = cnp.PyArray_EMPTY(ndim - 1, reduced[0], cnp.PyArray_TYPE(a), 0)
+
+    strides[0] = strides[1] = strides[2] = strides[3] = cnp.PyArray_STRIDES(a)
+    if labels:
+        without_axis(reduced[1], cnp.PyArray_STRIDES(t), along, ndim, 0)
+        strides[1] = reduced[1]
+    else:
+        strides[1] = cnp.PyArray_STRIDES(t)
+    if gradient:
+        strides[2] = cnp.PyArray_STRIDES(result)
+    if loss is not None:
+        without_axis(reduced[2], cnp.PyArray_STRIDES(loss), along, ndim, 0)
+        strides[3] = reduced[2]
+    if not lay_out(&layout, ndim, shape, along, 4, strides):
+        return None
+    p.lanes = layout.lanes
+    p.outer = layout.outer
+    p.x = laid_view(a, &layout, 0, strides[0][along], dtype == b'e')
+    p.label = NULL
+    p.y = p.out = p.loss = view(NULL, 0, 0, dtype == b'e')
+    count = <long double> p.lanes * p.outer
+    if labels:
+        p.label = cnp.PyArray_BYTES(t)
+        p.label_kind = label_kind(t)
+        p.label_stride = layout.lane_stride[1]
+        p.label_outer_stride = layout.outer_stride[1]
+        count = sum_at_labels(p, dtype, ignore_index is not None, &bad)
+        if bad:
+            return None
+    else:
+        p.y = laid_view(t, &layout, 1, strides[1][along], dtype == b'e')
+    if reduced_by == MEAN:
+        if not count > 0 and not count < 0:
+            return None
+        scale = 1 / count
+    narrow = <double> scale
+    p.scale = <char*> &scale if dtype == b'g' else <char*> &narrow
+    p.scale_stride = p.scale_outer_stride = 0
+    if gradient:
+        p.out = laid_view(result, &layout, 2, strides[2][along], dtype == b'e')
+
+    if loss is not None:
+        p.loss = laid_view(loss, &layout, 3, 0, dtype == b'e')
+        begin(CROSS_ENTROPY, dtype, p, RELEASE_FROM)
+        answer = loss if ndim > 1 else loss[()]
+    else:
+        block = min(<Py_ssize_t> LOSSES, p.lanes)
+        if block > 64:
+            losses = <char*> malloc(block * (sizeof(long double) if dtype == b'g' else
+                                             sizeof(double) if dtype == b'd' else sizeof(float)))
+            if losses == NULL:
+                raise MemoryError("csoftmax: no memory for a buffer of losses")
+        if dtype == b'd':
+            total = sum_of_losses(<double*> losses, dtype, p, block)
+        elif dtype == b'g':
+            total = sum_of_losses(<long double*> losses, dtype, p, block)
+        else:
+            total = sum_of_losses(<float*> losses, dtype, p, block)
+        if losses != <char*> few:
+            free(losses)
+        answer = scalar_like(a, dtype, total)
+    return (answer, result) if gradient else answer
+
+
+cdef inline void set_one(long double* one, char dtype) noexcept:
+    # 1 in the computing dtype.
+    if dtype == b'd':
+        (<double*> one)[0] = 1
+    elif dtype == b'g':
+        one[0] = 1
+    else:
+        (<float*> one)[0] = 1
+
+
+cdef object scalar_like(cnp.ndarray a, char dtype, long double value):
+    # A NumPy scalar of the array's dtype.
+    cdef long double wide = value
+    cdef double d = <double> value
+    cdef float f = <float> d
+    cdef uint16_t h = float_to_half(f)
+    return cnp.PyArray_ToScalar(<void*> &d if dtype == b'd' else <void*> &f if dtype == b'f' else
+                                <void*> &h if dtype == b'e' else <void*> &wide, a)

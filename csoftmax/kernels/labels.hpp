@@ -1,0 +1,53 @@
+// labels.hpp - integer labels in their own dtype, and sums over samples.
+#pragma once
+
+#include <cmath>
+#include <type_traits>
+
+#include "tile.hpp"
+
+namespace csoftmax {
+
+// A sum in two words of T: the rounding errors of many terms add up.
+template <class T> struct LongSum {
+    T sum = 0, error = 0;
+    CSOFTMAX_INLINE void add(T a) {
+        T s = sum + a, from_a = s - sum;
+        error += (sum - (s - from_a)) + (a - from_a);
+        sum = s;
+    }
+    long double value() const {
+        return std::isfinite(sum) ? static_cast<long double>(sum) + error : sum;
+    }
+};
+template <class T>
+using Wide = std::conditional_t<std::is_same<T, long double>::value, long double, double>;
+
+template <class T> inline long double sum_exactly(const T* x, std::ptrdiff_t n) {
+    LongSum<Wide<T>> sums[4];  // several at a time: each is a chain
+    for (std::ptrdiff_t i = 0; i < n; ++i) sums[i % 4].add(x[i]);
+    return (sums[0].value() + sums[1].value()) + (sums[2].value() + sums[3].value());
+}
+
+// Sum of the class weights at the labels of a matrix that are not ignored (if any are), or their number where
+// there are no weights; `bad` if one is no class.
+template <class T> inline long double sum_weights(const Problem& p, bool ignores, bool& bad) {
+    LongSum<Wide<T>> sum;
+    std::ptrdiff_t count = 0;
+    const bool weighted = p.class_weight.class_stride != 0;
+    for (std::ptrdiff_t i = 0; i < p.lanes; ++i) {
+        std::int64_t label = read_label(p, i);
+        if (ignores && label == p.ignore_index) continue;
+        if (label < 0 || label >= p.n) {
+            bad = true;
+            return 0;
+        }
+        if (weighted)
+            sum.add(read<T>(p.class_weight.data + label * p.class_weight.class_stride, false));
+        else
+            ++count;
+    }
+    return weighted ? sum.value() : static_cast<long double>(count);
+}
+
+}  // namespace csoftmax
