@@ -1,47 +1,51 @@
-"""What the benchmarks measure: functions x dtypes x shapes, as calls that need no arguments.
+"""What the benchmarks measure: functions x dtypes x shapes, with their inputs and csoftmax's calls.
 
-A call writes into memory allocated beforehand where the implementation can; the NumPy twin is
-called as its users would call it, with fresh results.
+A call takes no arguments. A preallocated one writes into memory that it has from the start, a
+fresh one returns new arrays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import lru_cache, partial
+import math
+from collections.abc import Callable
+from functools import cached_property, lru_cache
 from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-import csoftmax
 from csoftmax import reference
 
-# Label in the tables: (function, its array arguments as named in `inputs`).
-FUNCTIONS = {
-    "softmax": ("softmax", ("logits",)),
-    "log_softmax": ("log_softmax", ("logits",)),
-    "logsumexp": ("logsumexp", ("logits",)),
-    "softmax_vjp": ("softmax_vjp", ("y", "grad")),
-    "log_softmax_vjp": ("log_softmax_vjp", ("log_y", "grad")),
-}
-LOSSES = {
-    f"{function}, {target}": (function, ("logits", target))
-    for function in ("cross_entropy", "cross_entropy_with_grad")
-    for target in ("labels", "probabilities")
-}
+Array = npt.NDArray[Any]
+Call = Callable[[], Any]
+
+FUNCTIONS = ("softmax", "log_softmax", "logsumexp", "softmax_vjp")
+LOSSES = tuple(
+    f"cross_entropy_with_grad, {target}"
+    for target in ("labels", "probabilities", "weights and smoothing")
+)
 DTYPES = ("float32", "float64")
-SHAPES = (  # shape, axis
+SHAPES = (  # shape, class axis
     ((1, 10), -1),
     ((100, 10), -1),
-    ((100_000, 10), -1),
+    ((1000, 3), -1),
+    ((1000, 10), -1),
     ((1_000_000, 3), -1),
+    ((100_000, 10), -1),
     ((30_000, 32), -1),
+    ((20_000, 100), -1),
     ((4096, 1000), -1),
-    ((64, 50_000), -1),
+    ((512, 50_257), -1),
+    ((64, 128_256), -1),
+    ((1, 10_000_000), -1),
+    ((3, 1_000_000), 0),
     ((10, 100_000), 0),
     ((1000, 4096), 0),
+    ((4096, 1024), 0),
+    ((32, 21, 128, 128), 1),
 )
+SMOOTHING = 0.1
 
 
 class Cell(NamedTuple):
@@ -49,15 +53,48 @@ class Cell(NamedTuple):
 
     function: str
     dtype: str
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     axis: int
 
     def __str__(self) -> str:
-        rows, columns = self.shape
-        return f"{self.function} {self.dtype} {rows}x{columns} axis {self.axis}"
+        return f"{self.function} {self.dtype} {self.where}"
+
+    @property
+    def where(self) -> str:
+        return f"{'x'.join(map(str, self.shape))} axis {self.axis}"
+
+    @property
+    def name(self) -> str:
+        """The function's name in the package."""
+        return self.function.partition(", ")[0]
+
+    @property
+    def target(self) -> str:
+        """What a loss is of; else empty."""
+        return self.function.partition(", ")[2]
+
+    @property
+    def targets(self) -> str:
+        """The array of the inputs that has them."""
+        return "probabilities" if self.target == "probabilities" else "labels"
+
+    @property
+    def classes(self) -> int:
+        return self.shape[self.axis]
+
+    @property
+    def result_shape(self) -> tuple[int, ...]:
+        """Without the class axis for logsumexp; of a loss, that of its gradient."""
+        if self.name != "logsumexp":
+            return self.shape
+        return tuple(n for i, n in enumerate(self.shape) if i != self.axis % len(self.shape))
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
 
 
-def cells(functions: Iterable[str]) -> list[Cell]:
+def cells(functions: tuple[str, ...] = FUNCTIONS + LOSSES) -> list[Cell]:
     """All cells of these functions; those that share their inputs stand together."""
     return [
         Cell(function, dtype, shape, axis)
@@ -65,70 +102,67 @@ def cells(functions: Iterable[str]) -> list[Cell]:
     ]
 
 
+class Inputs:
+    """Every array that a function of a cell may take, made when it is first asked for."""
+
+    def __init__(self, dtype: str, shape: tuple[int, ...], axis: int) -> None:
+        self.dtype, self.shape, self.axis = np.dtype(dtype), shape, axis
+        self._rng = np.random.default_rng(0)
+
+    def _normal(self, scale: float) -> Array:
+        values = self._rng.standard_normal(self.shape, self.dtype)
+        values *= self.dtype.type(scale)
+        return values
+
+    @cached_property
+    def logits(self) -> Array:
+        return self._normal(3.0)
+
+    @cached_property
+    def grad(self) -> Array:
+        return self._normal(1.0)
+
+    @cached_property
+    def y(self) -> Array:
+        return np.asarray(reference.softmax(self.logits, self.axis))
+
+    @cached_property
+    def probabilities(self) -> Array:
+        return np.asarray(reference.softmax(self._normal(1.0), self.axis))
+
+    @cached_property
+    def labels(self) -> Array:
+        samples = np.delete(self.shape, self.axis)
+        return self._rng.integers(self.shape[self.axis], size=tuple(samples))
+
+    @cached_property
+    def class_weight(self) -> Array:
+        return self._rng.uniform(0.5, 2.0, self.shape[self.axis]).astype(self.dtype)
+
+
 @lru_cache(maxsize=1)
-def inputs(dtype: str, shape: tuple[int, int], axis: int) -> dict[str, npt.NDArray[Any]]:
-    """Every array that a function of a cell may take."""
-    rng = np.random.default_rng(0)
-
-    def normal(scale: float) -> npt.NDArray[Any]:
-        return (scale * rng.standard_normal(shape)).astype(dtype)
-
-    logits = normal(3.0)
-    return {
-        "logits": logits,
-        "grad": normal(1.0),
-        "y": reference.softmax(logits, axis),
-        "log_y": reference.log_softmax(logits, axis),
-        "labels": rng.integers(shape[axis], size=shape[1 + axis]),
-        "probabilities": reference.softmax(normal(1.0), axis),
-    }
+def _inputs(dtype: str, shape: tuple[int, ...], axis: int) -> Inputs:
+    return Inputs(dtype, shape, axis)
 
 
-def numpy_call(module: Any, cell: Cell, *, preallocate: bool) -> Callable[[], Any]:
+def inputs(cell: Cell) -> Inputs:
+    """The inputs of a cell, the same for cells of equal dtype, shape and axis in a row."""
+    return _inputs(cell.dtype, cell.shape, cell.axis)
+
+
+def numpy_call(module: Any, cell: Cell, *, preallocated: bool) -> Call:
     """The call of csoftmax or of its twin."""
-    name, arguments = (FUNCTIONS | LOSSES)[cell.function]
-    arrays = inputs(*cell[1:])
-    call = partial(getattr(module, name), *(arrays[a] for a in arguments), axis=cell.axis)
-    if preallocate and name != "cross_entropy":  # a scalar loss has no out=
-        result = call()
-        call = partial(call, out=np.empty_like(result[1] if isinstance(result, tuple) else result))
-    return call
-
-
-def torch_call(cell: Cell) -> Callable[[], Any]:
-    """PyTorch's call; for a gradient by autograd, forward and backward."""
-    import torch  # only when it is asked for
-
-    aten = torch.ops.aten
-    x = {name: torch.from_numpy(array) for name, array in inputs(*cell[1:]).items()}
-    logits, axis = x["logits"], cell.axis
-    name, (_, *others) = (FUNCTIONS | LOSSES)[cell.function]
-    out = torch.empty_like(torch.logsumexp(logits, axis) if name == "logsumexp" else logits)
-    if name in ("softmax", "log_softmax", "logsumexp"):
-        return partial(getattr(torch, name), logits, axis, out=out)
-    if name == "softmax_vjp":
-        backward = aten._softmax_backward_data.out
-        return partial(backward, x["grad"], x["y"], axis, logits.dtype, grad_input=out)
-    if name == "log_softmax_vjp":
-        backward = aten._log_softmax_backward_data.out
-        return partial(backward, x["grad"], x["log_y"], axis, logits.dtype, out=out)
-
-    # PyTorch's class axis is 1.
-    target = x[others[0]] if axis == -1 or others[0] == "labels" else x[others[0]].T
-    leaf = logits.clone().requires_grad_(name == "cross_entropy_with_grad")
-    loss = partial(torch.nn.functional.cross_entropy, leaf if axis == -1 else leaf.T, target)
-    if name == "cross_entropy":
-        return loss
-
-    def loss_with_grad() -> tuple[Any, Any]:
-        value = loss()
-        return value.detach(), torch.autograd.grad(value, leaf)[0]
-
-    return loss_with_grad
-
-
-CALLS: dict[str, Callable[[Cell], Callable[[], Any]]] = {
-    "csoftmax": partial(numpy_call, csoftmax, preallocate=True),
-    "twin": partial(numpy_call, reference, preallocate=False),
-    "torch": torch_call,
-}
+    x, axis, function = inputs(cell), cell.axis, getattr(module, cell.name)
+    out = np.empty(cell.result_shape, cell.dtype) if preallocated else None
+    if cell.name == "softmax_vjp":
+        y, grad = x.y, x.grad
+        return lambda: function(y, grad, axis, out=out)
+    logits = x.logits
+    if not cell.target:
+        return lambda: function(logits, axis, out=out)
+    targets, weight = getattr(x, cell.targets), x.class_weight
+    if cell.target != "weights and smoothing":
+        return lambda: function(logits, targets, axis=axis, out=out)
+    return lambda: function(
+        logits, targets, axis=axis, class_weight=weight, label_smoothing=SMOOTHING, out=out
+    )

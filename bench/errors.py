@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ratios import cpu_model
+from machine import cpu_model
 from tqdm import tqdm
 
 import csoftmax

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import random
 from collections.abc import Callable, Mapping
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ def timed(call: Callable[[], Any], repeats: int) -> float:
 
 def repeats_for(call: Callable[[], Any], sample: float) -> int:
     """Warm up, and find how many calls take at least `sample` seconds."""
+    call()  # the first may compile
     repeats = 1
     while (seconds := timed(call, repeats)) * repeats < sample:
         repeats = max(2 * repeats, int(sample / seconds))
@@ -35,12 +36,19 @@ def repeats_for(call: Callable[[], Any], sample: float) -> int:
 
 
 def interleave(
-    calls: Calls, *, seconds: float = 0.5, min_rounds: int = 5, sample: float = 5e-4
+    calls: Calls,
+    *,
+    seconds: float = 0.5,
+    min_rounds: int = 5,
+    sample: float = 5e-4,
+    pause: float = 0.0,
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Seconds per call of every implementation, one entry a round.
 
     Rounds go on until `seconds` have passed, and for `min_rounds` at least. A call shorter than
-    `sample` seconds is repeated within its round until the clock can resolve it.
+    `sample` seconds is repeated within its round until the clock can resolve it, after one that
+    does not count: it brings its data back to the cache. `pause` seconds before each let the
+    threads of the implementation before, which wait for work in a loop, go to sleep.
     """
     repeats = {name: repeats_for(call, sample) for name, call in calls.items()}
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -54,6 +62,10 @@ def interleave(
         while rounds < min_rounds or perf_counter() < deadline:
             shuffle(order)  # no implementation always runs in another's warm (or cold) cache
             for name in order:
+                if pause:
+                    sleep(pause)
+                if repeats[name] > 1:
+                    calls[name]()
                 times[name].append(timed(calls[name], repeats[name]))
             rounds += 1
     finally:
