@@ -25,9 +25,8 @@ def results(value: Any, cell: Cell) -> list[npt.NDArray[Any]]:
     return [losses.sum(dtype=np.float64) / samples, gradient / samples]
 
 
-def difference(cell: Cell, call: Call, expected: list[npt.NDArray[Any]]) -> str:
+def difference(cell: Cell, call: Call, expected: list[npt.NDArray[Any]], tolerance: float) -> str:
     """What is wrong with a candidate's result; empty if nothing is."""
-    tolerance = RTOL[cell.dtype]
     for actual, wanted in zip(results(call(), cell), expected, strict=True):
         if actual.shape != wanted.shape:
             return f"shape {actual.shape}, expected {wanted.shape}"
@@ -40,11 +39,16 @@ def difference(cell: Cell, call: Call, expected: list[npt.NDArray[Any]]) -> str:
 def check(cell: Cell, calls: Mapping[str, Call], twin: Call) -> dict[str, str]:
     """What is wrong with which candidate. csoftmax must be right."""
     expected = [np.array(a) for a in results(twin(), cell)]
-    wrong = {name: difference(cell, call, expected) for name, call in calls.items()}
-    wrong = {name: text for name, text in wrong.items() if text}
-    for name, text in wrong.items():
-        if name.startswith("csoftmax"):
-            raise SystemExit(f"{cell}: {name} differs from the twin: {text}")
+    tolerance = RTOL[cell.dtype]
+    wrong = {}
+    for name, call in calls.items():
+        own = name.startswith("csoftmax")
+        # The plain sums of some peers err with the length of the row.
+        factor = 1.0 if own else max(1.0, cell.classes / 1e5)
+        if text := difference(cell, call, expected, factor * tolerance):
+            if own:
+                raise SystemExit(f"{cell}: {name} differs from the twin: {text}")
+            wrong[name] = text
     return wrong
 
 

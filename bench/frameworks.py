@@ -13,6 +13,7 @@ Calls = dict[str, Call]
 
 class Torch:
     modules = ("torch",)
+    names = ("torch", "torch fresh")
 
     def __init__(self, threads: int) -> None:
         import torch
@@ -87,6 +88,7 @@ class Torch:
 
 class Jax:
     modules = ("jax",)
+    names = ("JAX",)
 
     def __init__(self, threads: int) -> None:
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -152,6 +154,7 @@ class Jax:
 
 class TensorFlow:
     modules = ("tensorflow",)
+    names = ("TensorFlow",)
 
     def __init__(self, threads: int) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -160,6 +163,7 @@ class TensorFlow:
 
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.get_logger().setLevel("ERROR")
         self.tf = tf
         self.threads = f"set_intra_op_parallelism_threads({threads})"
 

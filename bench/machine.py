@@ -66,6 +66,7 @@ def describe(modules: Iterable[str]) -> dict[str, Any]:
         "cpu": cpu_model(),
         "caches": caches(),
         "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": platform.system(),
         "instruction set": dispatch.name,
         "versions": {

@@ -18,10 +18,12 @@ import csoftmax
 from csoftmax import reference
 
 Calls = dict[str, Call]
+SERIAL = 65_536  # entries, up to which csoftmax uses one thread
 
 
 class Peer(Protocol):
     modules: tuple[str, ...]  # that it must import
+    names: tuple[str, ...]  # of its calls, as the tables have them
     threads: str  # how their number was set
 
     def __init__(self, threads: int) -> None: ...
@@ -29,21 +31,38 @@ class Peer(Protocol):
 
 
 class Csoftmax:
+    """With more than one thread also its own call with one, where that can make a difference."""
+
     modules = ()
 
     def __init__(self, threads: int) -> None:
         csoftmax.set_num_threads(threads)
         self.threads = f"csoftmax.set_num_threads({threads})"
+        self.n = threads
+        one = ("csoftmax one thread",) if threads > 1 else ()
+        self.names = ("csoftmax", "csoftmax fresh", *one)
 
     def calls(self, cell: Cell) -> Calls:
-        return {
-            "csoftmax": numpy_call(csoftmax, cell, preallocated=True),
+        call, n = numpy_call(csoftmax, cell, preallocated=True), self.n
+        calls = {
+            "csoftmax": call,
             "csoftmax fresh": numpy_call(csoftmax, cell, preallocated=False),
         }
+
+        def with_one_thread() -> Any:
+            csoftmax.set_num_threads(1)
+            result = call()
+            csoftmax.set_num_threads(n)
+            return result
+
+        if n > 1 and cell.size > SERIAL:
+            calls["csoftmax one thread"] = with_one_thread
+        return calls
 
 
 class Twin:
     modules = ()
+    names = ("twin",)
     threads = "one, being NumPy"
 
     def __init__(self, threads: int) -> None:
@@ -55,6 +74,7 @@ class Twin:
 
 class SciPy:
     modules = ("scipy",)
+    names = ("SciPy",)
     threads = "one, being NumPy"
 
     def __init__(self, threads: int) -> None:
@@ -70,6 +90,7 @@ class SciPy:
 
 class ScikitLearn:
     modules = ("sklearn",)
+    names = ("scikit-learn",)
 
     def __init__(self, threads: int) -> None:
         from sklearn._loss import HalfMultinomialLoss
@@ -102,6 +123,7 @@ class OnnxRuntime:
     """Graphs of its operators, bound to memory of NumPy's; there is none for a loss's gradient."""
 
     modules = ("onnxruntime", "onnx")
+    names = ("ONNX Runtime",)
 
     def __init__(self, threads: int) -> None:
         import onnx
@@ -166,6 +188,7 @@ class Numba:
     """Loops over rows, so for the last axis alone."""
 
     modules = ("numba",)
+    names = ("numba",)
 
     def __init__(self, threads: int) -> None:
         import numba
@@ -209,16 +232,9 @@ def installed() -> list[str]:
     return [name for name, peer in PEERS.items() if all(map(find_spec, peer.modules))]
 
 
-CANDIDATES = {  # in the order of the tables, with the peer that each belongs to
-    "csoftmax": "csoftmax",
-    "csoftmax fresh": "csoftmax",
-    "twin": "twin",
-    "SciPy": "scipy",
-    "scikit-learn": "sklearn",
-    "torch": "torch",
-    "torch fresh": "torch",
-    "ONNX Runtime": "onnxruntime",
-    "JAX": "jax",
-    "TensorFlow": "tensorflow",
-    "numba": "numba",
-}
+def chosen_peers(names: list[str], threads: int) -> dict[str, Peer]:
+    """csoftmax and the peers of these names."""
+    for name in names:
+        if name not in PEERS:
+            raise SystemExit(f"--peers: no {name!r}: expected some of {', '.join(PEERS)}")
+    return {"csoftmax": Csoftmax(threads), **{name: PEERS[name](threads) for name in names}}

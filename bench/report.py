@@ -1,4 +1,4 @@
-"""What compare.py prints and draws of its records, and the page docs/benchmarks.md made of them."""
+"""What compare.py prints and draws of its records."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from math import exp, log
 from pathlib import Path
 from typing import Any
 
-Run = dict[str, Any]  # a JSON file: machine, threads, settings, candidates, cells
+Run = dict[str, Any]  # a JSON file: machine, threads, settings; candidates and cells, or growth
 Record = dict[str, Any]  # one of its cells
 
 LEGEND = """\
 Time of a peer over time of csoftmax: median over the rounds ± half the distance of its quartiles.
 Above 1 csoftmax is faster. Both write into memory allocated beforehand where they can ("fresh":
-csoftmax and PyTorch when they do not, though they could). A dash: the peer does not compute this."""
+csoftmax and PyTorch when they do not, though they could). A dash: a peer does not compute this."""
 
 
 def ours(candidate: str) -> bool:
@@ -62,7 +62,7 @@ def header(run: Run) -> list[str]:
         f"{machine['cpu']}, {machine['cores']} cores, {caches}; {machine['system']}; "
         f"csoftmax runs the instruction set {machine['instruction set']}",
         versions,
-        f"threads: {run['threads']}",
+        f"threads: {run['threads']}; other processes before the run: load {machine['load']}",
         *(f"- {name}: {setting}" for name, setting in run["settings"].items()),
     ]
 
@@ -123,10 +123,15 @@ def summary(run: Run) -> Iterator[str]:
         for r in records
         if (peer := fastest(r, "fresh_ratios")) is not None
     ]
-    if fresh:
-        yield ""
+    if own := ratios_of(records, "csoftmax one thread"):
         yield (
-            "With fresh results on both sides, the fastest peer over csoftmax: geometric mean "
+            f"\ncsoftmax with one thread over {run['threads']}: geometric mean "
+            f"{digits(geometric_mean(own))}, smallest {digits(min(own))}, largest "
+            f"{digits(max(own))}, in {len(own)} cells."
+        )
+    if fresh:
+        yield (
+            "\nWith fresh results on both sides, the fastest peer over csoftmax: geometric mean "
             f"{geometric_mean(fresh):.2f}, smallest {min(fresh):.2f}, slower in "
             f"{sum(value < 1 for value in fresh)} of {len(fresh)} cells."
         )
@@ -146,6 +151,14 @@ def exceptions(records: list[Record]) -> Iterator[str]:
         yield "\nNot timed, because their result differs from the twin's:\n"
     for record, name, text in wrong:
         yield f"- {name}, {name_of(record)}: {text}"
+
+
+def growth_table(run: Run) -> Iterator[str]:
+    yield "| series | shape | ns per element | over the first |"
+    yield "|---|---|--:|--:|"
+    for r in run["growth"]:
+        shape = "×".join(map(str, r["shape"]))
+        yield f"| {r['series']} | {shape} | {spread(r['ns'])} | {spread(r['ratio'])} |"
 
 
 def name_of(record: Record) -> str:
