@@ -12,6 +12,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+# Processes that were running before this one, a mean over a minute.
+LOAD = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
 
 def cpu_model() -> str:
     """The processor's name as the system gives it."""
@@ -48,9 +51,9 @@ def limit(threads: str) -> int:
     read it once, when they are imported.
     """
     cpus = usable_cpus()
-    count = len(cpus) if threads == "all" else int(threads)
+    count = len(cpus) if threads == "all" else int(threads) if threads.isdecimal() else 0
     if not 1 <= count <= len(cpus):
-        raise SystemExit(f"--threads {threads}: this process may use {len(cpus)} processors")
+        raise SystemExit(f"--threads {threads}: expected all, or a number from 1 to {len(cpus)}")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cpus[-count:])
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -66,7 +69,7 @@ def describe(modules: Iterable[str]) -> dict[str, Any]:
         "cpu": cpu_model(),
         "caches": caches(),
         "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "load": LOAD,
         "system": platform.system(),
         "instruction set": dispatch.name,
         "versions": {

@@ -62,7 +62,7 @@ def header(run: Run) -> list[str]:
         f"{machine['cpu']}, {machine['cores']} cores, {caches}; {machine['system']}; "
         f"csoftmax runs the instruction set {machine['instruction set']}",
         versions,
-        f"threads: {run['threads']}; other processes before the run: load {machine['load']}",
+        f"threads: {run['threads']}; load of the machine before: {machine['load']}",
         *(f"- {name}: {setting}" for name, setting in run["settings"].items()),
     ]
 
