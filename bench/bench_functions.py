@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cells import CALLS, FUNCTIONS, Cell, cells
+from cells import FUNCTIONS, Cell, suite_call, suite_cells
 
 
-@pytest.mark.parametrize("implementation", ["csoftmax", "twin"])
-@pytest.mark.parametrize("cell", cells(FUNCTIONS), ids=str)
+@pytest.mark.parametrize(("cell", "implementation"), suite_cells(FUNCTIONS), ids=str)
 def test_function(benchmark: Any, cell: Cell, implementation: str) -> None:
     benchmark.group = str(cell)
-    benchmark(CALLS[implementation](cell))
+    benchmark(suite_call(cell, implementation))

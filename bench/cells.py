@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+import csoftmax
 from csoftmax import reference
 
 Array = npt.NDArray[Any]
@@ -46,6 +47,7 @@ SHAPES = (  # shape, class axis
     ((32, 21, 128, 128), 1),
 )
 SMOOTHING = 0.1
+TWIN_LIMIT = 1_000_000  # entries
 
 
 class Cell(NamedTuple):
@@ -166,3 +168,18 @@ def numpy_call(module: Any, cell: Cell, *, preallocated: bool) -> Call:
     return lambda: function(
         logits, targets, axis=axis, class_weight=weight, label_smoothing=SMOOTHING, out=out
     )
+
+
+def suite_cells(functions: tuple[str, ...]) -> list[tuple[Cell, str]]:
+    """What `pytest bench` measures: every cell, and the twin's where that does not take long."""
+    return [
+        (cell, implementation)
+        for cell in cells(functions)
+        for implementation in ("csoftmax", "twin")
+        if implementation == "csoftmax" or cell.size <= TWIN_LIMIT
+    ]
+
+
+def suite_call(cell: Cell, implementation: str) -> Call:
+    module = csoftmax if implementation == "csoftmax" else reference
+    return numpy_call(module, cell, preallocated=module is csoftmax)

@@ -28,7 +28,6 @@ def timed(call: Callable[[], Any], repeats: int) -> float:
 
 def repeats_for(call: Callable[[], Any], sample: float) -> int:
     """Warm up, and find how many calls take at least `sample` seconds."""
-    call()  # the first may compile
     repeats = 1
     while (seconds := timed(call, repeats)) * repeats < sample:
         repeats = max(2 * repeats, int(sample / seconds))

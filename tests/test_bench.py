@@ -1,0 +1,118 @@
+"""The benchmark: it runs, its files and page say what it found, and no wrong result is timed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from csoftmax import reference
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+from cells import FUNCTIONS, LOSSES, Cell, inputs, numpy_call
+from comparison import check
+from page import write
+
+COMPARE = Path(__file__).parents[1] / "bench" / "compare.py"
+SOFTMAX, LABELS = (Cell(name, "float32", (100, 10), -1) for name in ("softmax", LOSSES[0]))
+
+
+def twin(cell: Cell) -> Callable[[], Any]:
+    return numpy_call(reference, cell, preallocated=False)
+
+
+def run(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(COMPARE), *options],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_one_cell(tmp_path: Path) -> None:
+    file, plot = tmp_path / "one.json", tmp_path / "one.png"
+    only = r"^softmax float32 100x10 "
+    measured = ("--only", only, "--peers", "twin", "--seconds", "0.05")
+    done = run(*measured, "--json", str(file), "--plot", str(plot))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    assert found["threads"] == 1
+    assert found["candidates"] == ["csoftmax", "csoftmax fresh", "twin"]
+    (record,) = found["cells"]
+    assert (record["function"], record["dtype"]) == ("softmax", "float32")
+    assert (record["shape"], record["axis"], record["wrong"]) == ([100, 10], -1, {})
+    assert record["rounds"] >= 5
+    assert set(record["seconds"]) == set(found["candidates"])
+    assert set(record["ratios"]) == {"csoftmax fresh", "twin"}
+    low, median, high = record["ratios"]["twin"]
+    assert 0 < low <= median <= high
+    assert "\n| softmax | float32 | 100×10 | -1 |" in done.stdout
+    assert f"**{median:.2f}** twin |" in done.stdout
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+    write([found], tmp_path / "docs")
+    page = (tmp_path / "docs" / "benchmarks.md").read_text()
+    assert f"**{median:.2f}** twin |" in page
+    assert (tmp_path / "docs" / "benchmarks-1.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--only", "nothing"), "--only 'nothing': no cell"),
+        (("--peers", "abacus"), "--peers: no 'abacus': expected"),
+        (("--threads", "0"), "--threads 0: expected"),
+    ],
+)
+def test_bad_option_is_a_one_line_error(options: tuple[str, ...], message: str) -> None:
+    done = run(*options)
+    assert done.returncode == 1
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("function", FUNCTIONS + LOSSES)
+@pytest.mark.parametrize("axis", [0, -1])
+def test_wrong_result_is_named(function: str, axis: int) -> None:
+    cell = Cell(function, "float64", (4, 5), axis)
+
+    def wrong() -> Any:
+        result = twin(cell)()
+        values = result[1] if isinstance(result, tuple) else result
+        values.flat[3] += 1e-6
+        return result
+
+    found = check(cell, {"csoftmax": twin(cell), "right": twin(cell), "wrong": wrong}, twin(cell))
+    assert list(found) == ["wrong"]
+    with pytest.raises(SystemExit, match="csoftmax differs from the twin"):
+        check(cell, {"csoftmax": wrong}, twin(cell))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_and_infinity_are_wrong(bad: float) -> None:
+    found = check(SOFTMAX, {"wrong": lambda: np.full((100, 10), bad)}, twin(SOFTMAX))
+    assert list(found) == ["wrong"]
+
+
+def test_other_shape_is_wrong() -> None:
+    found = check(SOFTMAX, {"wrong": lambda: twin(SOFTMAX)()[:1]}, twin(SOFTMAX))
+    assert found == {"wrong": "shape (1, 10), expected (100, 10)"}
+
+
+@pytest.mark.parametrize(("factor", "wrong"), [(1.0, []), (100.0, ["sums"])])
+def test_losses_and_gradient_of_their_sum_count_as_means(factor: float, wrong: list[str]) -> None:
+    x = inputs(LABELS)
+
+    def sums() -> tuple[Any, Any]:
+        options = {"reduction": "none"}
+        losses, gradient = reference.cross_entropy_with_grad(x.logits, x.labels, **options)
+        return losses, gradient / np.float32(factor)
+
+    assert list(check(LABELS, {"sums": sums}, twin(LABELS))) == wrong
