@@ -35,7 +35,7 @@ def along(
     out: Array | None,
     dtype: DType,
 ) -> Any:
-    """The kernel `name` of the operands -> `out`, all of one shape, with the classes along `axes`."""
+    """The kernel `name` of the operands -> `out`, all of one shape, with classes along `axes`."""
     if out is None:
         out = np.empty_like(operands[0], dtype=dtype, subok=False)
         along(name, operands, axes, out, dtype)
