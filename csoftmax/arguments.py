@@ -26,12 +26,27 @@ def kind(dtype: DType) -> str:
     return "f" if dtype.name == "bfloat16" else "V"
 
 
+def array(x: Any, name: str) -> Array:
+    """`x` as a NumPy array; a CPU tensor of another library and a buffer are not copied."""
+    if isinstance(x, np.ndarray):
+        return np.asarray(x)
+    try:
+        # What speaks DLPack alone would become an array that holds one object.
+        if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
+            return np.from_dlpack(x)
+        return np.asarray(x)
+    except (BufferError, RuntimeError, TypeError) as error:  # a gradient, a GPU, a layout
+        raise TypeError(
+            f"{name} is a {type(x).__name__}: expected one that NumPy can read ({error})"
+        ) from error
+
+
 def real(x: ArrayLike, name: str, dtype: DTypeLike | None = None) -> tuple[Array, DType]:
     """`x` as real numbers, cast to `dtype` if that is given, and the dtype of the result.
 
     bfloat16 comes as float32, since no kernel takes it; the result is cast back.
     """
-    a = np.asarray(x)
+    a = x if type(x) is np.ndarray else array(x, name)
     if kind(a.dtype) not in "fiub":
         raise TypeError(f"{name} has dtype {a.dtype}: expected real numbers")
     if dtype is not None:
@@ -141,7 +156,7 @@ def mask(where: ArrayLike | None, shape: tuple[int, ...]) -> Array | None:
     """`where` as bools of that shape, or None where everything counts."""
     if where is None:
         return None
-    a = np.asarray(where)
+    a = array(where, "where")
     if a.dtype != np.bool_:
         raise TypeError(f"where has dtype {a.dtype}: expected bool")
     return broadcast(a, shape, "where")

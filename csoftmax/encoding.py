@@ -48,7 +48,7 @@ def one_hot(
     array([[0., 1., 0.],
            [1., 0., 0.]])
     """
-    y = np.asarray(labels)
+    y = arguments.array(labels, "labels")
     if arguments.kind(y.dtype) not in "iu":
         raise TypeError(f"labels has dtype {y.dtype}: expected integers")
     result = arguments.numeric_dtype(dtype, "biufc", "a numeric dtype")

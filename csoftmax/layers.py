@@ -275,7 +275,7 @@ class Softmax(Layer):
         input : array_like, shape (C,), (C, N), or (N, C) if axis=-1
             Real scores, one for each of the C classes.
         """
-        x = np.asarray(input)
+        x = arguments.array(input, "input")
         output: NDArray[Any] = functional.softmax(x, axis=self.axis)
         self.input, self.output = x, output
         return output
@@ -381,7 +381,7 @@ class SoftmaxCrossEntropy(Layer):
         TypeError, ValueError, IndexError
             As `csoftmax.cross_entropy`.
         """
-        x = np.asarray(input)
+        x = arguments.array(input, "input")
         self.output, self._gradient = losses.cross_entropy_with_grad(
             x, target, axis=self.axis, sample_weight=sample_weight, **self._options
         )
@@ -456,7 +456,7 @@ def _learning_rate(value: Any) -> float:
 
 def _real(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return `value` as a real array; integers and bools are converted to `dtype`."""
-    array = np.asarray(value)
+    array = arguments.array(value, name)
     if arguments.kind(array.dtype) not in "biuf":
         raise TypeError(f"{name} has dtype {array.dtype}: expected real numbers")
     return array if arguments.kind(array.dtype) == "f" else array.astype(dtype)

@@ -271,7 +271,7 @@ class _Problem(NamedTuple):
             s, _ = arguments.real(sample_weight, "sample_weight")
             scale = arguments.broadcast(s.astype(wide), samples, "sample_weight")
 
-        t = np.asarray(target)
+        t = arguments.array(target, "target")
         given, kept = t.dtype, None
         if arguments.kind(given) in "iu":
             t, kept = _labels(t, samples, classes, ignore_index)

@@ -181,7 +181,7 @@ def logsumexp(
 
 
 def _array(value: ArrayLike, name: str) -> Array:
-    a = np.asarray(value)
+    a = arguments.array(value, name)
     return a if a.dtype.kind == "c" else arguments.real(a, name)[0]
 
 
@@ -245,7 +245,7 @@ def _log_size(a: Array, b: Array | None, axes: tuple[int, ...]) -> tuple[Array, 
 
 def _normalize(function: Callable[..., Any], x: ArrayLike, axis: Axis, *, log: bool) -> Any:
     """`function` of `x`, in the dtype of exp(x)."""
-    a = np.asarray(x)
+    a = arguments.array(x, "x")
     if a.dtype.kind == "c":
         return _normalize_complex(a, axis, log=log)
     dtype = np.result_type(a, np.float16) if a.dtype.kind in "iu" else None
