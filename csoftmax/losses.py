@@ -292,11 +292,12 @@ class _Problem(NamedTuple):
                 denominator = np.sum(
                     np.ascontiguousarray(np.broadcast_to(counted, samples)),
                     where=True if kept is None else kept,
+                    dtype=np.longdouble,
                 )
             else:
-                denominator = math.prod(samples)
+                denominator = np.longdouble(math.prod(samples))
             empty = not denominator
-            scale = scale * 0.0 if empty else scale / denominator
+            scale = scale * (denominator if empty else 1 / denominator).astype(wide)
         # as int64, like the labels; -1 is none, as labels have been checked
         ignored = -1 if kept is None else int(np.asarray(ignore_index, given).astype(np.int64))
         return cls(x, t, result, scale, weights, smoothing, ignored, axis, reduction, empty)
@@ -329,11 +330,10 @@ class _Problem(NamedTuple):
     @np.errstate(all="ignore")
     def _reduce(self, losses: Any) -> Any:
         if self.reduction != "none":
-            wide = np.result_type(self.result, np.float64)
             losses = (
-                np.zeros((), wide)
+                np.zeros((), self.result)
                 if self.empty
-                else np.sum(np.ascontiguousarray(losses), dtype=wide)
+                else np.sum(np.ascontiguousarray(losses), dtype=np.longdouble)
             )
         return np.asarray(losses).astype(self.result, copy=False)[()]
 

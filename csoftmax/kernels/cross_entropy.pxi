@@ -90,7 +90,7 @@ cdef inline void weights_at_labels(real* c, real* scale, const Problem& p, Py_ss
     cdef Py_ssize_t k
     for k in range(lanes):
         c[k] = 0
-        scale[k] = read_wide(c, p.scale + (lane + k) * p.scale_stride)
+        scale[k] = sample_scale(c, p, lane + k)
         if p.label != NULL:
             label = read_label(p, lane + k)
             if label == p.ignore_index:

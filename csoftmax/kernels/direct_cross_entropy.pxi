@@ -54,44 +54,43 @@ cdef long double sum_of_losses(real* losses, char dtype, Problem& p, Py_ssize_t 
     return total
 
 
-cdef long double sum_at_labels(const Problem& p, char dtype, bint ignores,
+cdef long double sum_at_labels(const Problem& p, char dtype, bint weighted, bint ignores,
                                cpp_bool* bad) noexcept nogil:
-    # Checks all labels; the sum of the class weights at those that count, or their number.
+    # Checks all labels; the sum of the weights of the samples that count, or their number.
     cdef long double total = 0
     cdef Py_ssize_t outer
     for outer in range(p.outer):
         if dtype == b'd':
-            total += sum_weights[double](matrix(p, outer), ignores, bad[0])
+            total += sum_weights[double](matrix(p, outer), weighted, ignores, bad[0])
         elif dtype == b'g':
-            total += sum_weights[longdouble](matrix(p, outer), ignores, bad[0])
+            total += sum_weights[longdouble](matrix(p, outer), weighted, ignores, bad[0])
         else:
-            total += sum_weights[float](matrix(p, outer), ignores, bad[0])
+            total += sum_weights[float](matrix(p, outer), weighted, ignores, bad[0])
     return total
 
 
 def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_index, smoothing,
                          reduction, bint gradient, out):
     """loss, or (loss, gradient); None where the arguments are not as simple as they could be."""
-    cdef cnp.npy_intp reduced[3][MAX_DIMENSIONS]
-    cdef const cnp.npy_intp* strides[4]
+    cdef cnp.npy_intp reduced[4][MAX_DIMENSIONS]
+    cdef const cnp.npy_intp* strides[5]
     cdef cnp.npy_intp* shape
     cdef Layout layout
     cdef Problem p
-    cdef cnp.ndarray a, t, result = None, loss = None, weights = None
+    cdef cnp.ndarray a, t, result = None, loss = None, weights = None, samples = None
     cdef char dtype
     cdef int ndim, along, d
     cdef bint labels
     cdef cpp_bool bad = False
     cdef Reduction reduced_by
-    cdef long double scale = 1, total, count
-    cdef double narrow
+    cdef long double total, count
+    cdef double no_weight = 1
     cdef long double one[1]
     cdef long double few[64]
     cdef char* losses = <char*> few
     cdef Py_ssize_t block
     if (not cnp.PyArray_CheckExact(x) or not cnp.PyArray_CheckExact(target)
-            or not PyLong_CheckExact(axis) or sample_weight is not None
-            or not PyFloat_CheckExact(smoothing) or type(reduction) is not str):
+            or not PyLong_CheckExact(axis) or not PyFloat_CheckExact(smoothing) or type(reduction) is not str):
         return None
     a = <cnp.ndarray> x
     t = <cnp.ndarray> target
@@ -137,6 +136,13 @@ def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_in
             return None
         p.class_weight = view(cnp.PyArray_BYTES(weights), 0, cnp.PyArray_STRIDES(weights)[0], False)
 
+    if sample_weight is not None:
+        if not cnp.PyArray_CheckExact(sample_weight):
+            return None
+        samples = <cnp.ndarray> sample_weight
+        if loop_of(samples) not in (b'f', b'd', b'g') or not fits_reduced(samples, ndim, shape, along):
+            return None
+
     if gradient:
         if out is not None:
             if not cnp.PyArray_CheckExact(out):
@@ -145,7 +151,8 @@ def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_in
             if (loop_of(result) != dtype or not cnp.PyArray_ISWRITEABLE(result)
                     or not distinct(result) or not same_shape(a, result)
                     or not may_write(result, a, True) or not may_write(result, t, not labels)
-                    or (weights is not None and not may_write(result, weights, False))):
+                    or (weights is not None and not may_write(result, weights, False))
+                    or (samples is not None and not may_write(result, samples, False))):
                 return None
         elif cnp.PyArray_IS_C_CONTIGUOUS(a):
             result = cnp.PyArray_EMPTY(ndim, shape, cnp.PyArray_TYPE(a), 0)
@@ -156,7 +163,7 @@ def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_in
             reduced[0][d] = shape[d] if d < along else shape[d + 1]
         loss = cnp.PyArray_EMPTY(ndim - 1, reduced[0], cnp.PyArray_TYPE(a), 0)
 
-    strides[0] = strides[1] = strides[2] = strides[3] = cnp.PyArray_STRIDES(a)
+    strides[0] = strides[1] = strides[2] = strides[3] = strides[4] = cnp.PyArray_STRIDES(a)
     if labels:
         without_axis(reduced[1], cnp.PyArray_STRIDES(t), along, ndim, 0)
         strides[1] = reduced[1]
@@ -167,31 +174,40 @@ def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_in
     if loss is not None:
         without_axis(reduced[2], cnp.PyArray_STRIDES(loss), along, ndim, 0)
         strides[3] = reduced[2]
-    if not lay_out(&layout, ndim, shape, along, 4, strides):
+    if samples is not None:
+        without_axis(reduced[3], cnp.PyArray_STRIDES(samples), along, ndim, 0)
+        strides[4] = reduced[3]
+    if not lay_out(&layout, ndim, shape, along, 5, strides):
         return None
     p.lanes = layout.lanes
     p.outer = layout.outer
     p.x = laid_view(a, &layout, 0, strides[0][along], dtype == b'e')
     p.label = NULL
     p.y = p.out = p.loss = view(NULL, 0, 0, dtype == b'e')
-    count = <long double> p.lanes * p.outer
+    p.scale = <char*> &no_weight
+    p.scale_bytes = sizeof(double)
+    p.scale_stride = p.scale_outer_stride = 0
+    if samples is not None:
+        p.scale = cnp.PyArray_BYTES(samples)
+        p.scale_bytes = <int> cnp.PyArray_ITEMSIZE(samples)
+        p.scale_stride = layout.lane_stride[4]
+        p.scale_outer_stride = layout.outer_stride[4]
     if labels:
         p.label = cnp.PyArray_BYTES(t)
         p.label_kind = label_kind(t)
         p.label_stride = layout.lane_stride[1]
         p.label_outer_stride = layout.outer_stride[1]
-        count = sum_at_labels(p, dtype, ignore_index is not None, &bad)
-        if bad:
-            return None
     else:
         p.y = laid_view(t, &layout, 1, strides[1][along], dtype == b'e')
+    p.factor = 1
+    count = sum_at_labels(p, dtype, (labels and weights is not None) or samples is not None,
+                          ignore_index is not None, &bad)
+    if bad:
+        return None
     if reduced_by == MEAN:
         if not count > 0 and not count < 0:
             return None
-        scale = 1 / count
-    narrow = <double> scale
-    p.scale = <char*> &scale if dtype == b'g' else <char*> &narrow
-    p.scale_stride = p.scale_outer_stride = 0
+        p.factor = 1 / count
     if gradient:
         p.out = laid_view(result, &layout, 2, strides[2][along], dtype == b'e')
 

@@ -20,32 +20,41 @@ template <class T> struct LongSum {
         return std::isfinite(sum) ? static_cast<long double>(sum) + error : sum;
     }
 };
-template <class T>
-using Wide = std::conditional_t<std::is_same<T, long double>::value, long double, double>;
-
 template <class T> inline long double sum_exactly(const T* x, std::ptrdiff_t n) {
     LongSum<Wide<T>> sums[4];  // several at a time: each is a chain
     for (std::ptrdiff_t i = 0; i < n; ++i) sums[i % 4].add(x[i]);
     return (sums[0].value() + sums[1].value()) + (sums[2].value() + sums[3].value());
 }
 
-// Sum of the class weights at the labels of a matrix that are not ignored (if any are), or their number where
-// there are no weights; `bad` if one is no class.
-template <class T> inline long double sum_weights(const Problem& p, bool ignores, bool& bad) {
+// What multiplies loss and gradient of a sample.
+template <class T> CSOFTMAX_INLINE T sample_scale(const T* tag, const Problem& p, std::ptrdiff_t lane) {
+    return T(read_scale(tag, p, lane) * static_cast<Wide<T>>(p.factor));
+}
+
+// Sum of the weights of all samples that are not ignored (if any are): their own times the class
+// weight at the label; their number if there are no weights. `bad` if a label is no class.
+template <class T> inline long double sum_weights(const Problem& p, bool weighted, bool ignores, bool& bad) {
     LongSum<Wide<T>> sum;
     std::ptrdiff_t count = 0;
-    const bool weighted = p.class_weight.class_stride != 0;
+    const T* tag = nullptr;
     for (std::ptrdiff_t i = 0; i < p.lanes; ++i) {
-        std::int64_t label = read_label(p, i);
-        if (ignores && label == p.ignore_index) continue;
-        if (label < 0 || label >= p.n) {
-            bad = true;
-            return 0;
+        std::int64_t label = 0;
+        if (p.label) {
+            label = read_label(p, i);
+            if (ignores && label == p.ignore_index) continue;
+            if (label < 0 || label >= p.n) {
+                bad = true;
+                return 0;
+            }
         }
-        if (weighted)
-            sum.add(read<T>(p.class_weight.data + label * p.class_weight.class_stride, false));
-        else
+        if (!weighted) {
             ++count;
+            continue;
+        }
+        Wide<T> weight = read_scale(tag, p, i);
+        if (p.label)
+            weight *= read<T>(p.class_weight.data + label * p.class_weight.class_stride, false);
+        sum.add(weight);
     }
     return weighted ? sum.value() : static_cast<long double>(count);
 }

@@ -107,7 +107,8 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         View x, y, out, class_weight, loss
         ptrdiff_t outer, lanes, n
         const char* label
-        int label_kind
+        int label_kind, scale_bytes
+        long double factor
         const char* scale
         ptrdiff_t label_outer_stride, label_stride, scale_outer_stride, scale_stride
         double smoothing
@@ -130,9 +131,9 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     void weigh_targets[T](T* tile, const View& class_weight, ptrdiff_t j0, ptrdiff_t j1,
                           ptrdiff_t width, T scale, T offset)
     T read_like[T](const T*, const char*, bint half)  # T is that of the first
-    T read_wide[T](const T*, const char*)
     void write[T](char*, T, bint half)
 
 cdef extern from "labels.hpp" namespace "csoftmax" nogil:
+    T sample_scale[T](const T*, const Problem&, ptrdiff_t lane)
     long double sum_exactly[T](const T*, ptrdiff_t n)
-    long double sum_weights[T](const Problem&, cpp_bool ignores, cpp_bool& bad)
+    long double sum_weights[T](const Problem&, cpp_bool weighted, cpp_bool ignores, cpp_bool& bad)

@@ -79,14 +79,6 @@ template <class T> CSOFTMAX_INLINE T read_like(const T*, const char* p, bool hal
     return read<T>(p, half);
 }
 
-// A number that is kept in double, or in long double where that is what we compute in.
-template <class T> CSOFTMAX_INLINE T read_wide(const T*, const char* p) {
-    return T(read<double>(p, false));
-}
-template <> CSOFTMAX_INLINE long double read_wide(const long double*, const char* p) {
-    return read<long double>(p, false);
-}
-
 template <class T> CSOFTMAX_INLINE void write(char* p, T x, bool half) {
     if (half) {
         std::uint16_t h = float_to_half(float(x));
@@ -267,8 +259,10 @@ struct Problem {
     std::ptrdiff_t outer, lanes, n;  // `outer` matrices of lanes x n
 
     // cross-entropy
-    const char *label, *scale;  // nullptr for probabilities; double, or long double
+    const char *label, *scale;  // nullptr for probabilities; weights of the samples
     int label_kind;             // bytes of a label, negative if unsigned
+    int scale_bytes;            // of a weight: float, double or long double
+    long double factor;         // of all weights
     std::ptrdiff_t label_outer_stride, label_stride, scale_outer_stride, scale_stride;
     View class_weight;          // (n,)
     View loss;                  // (lanes,)
@@ -310,6 +304,18 @@ template <class L> CSOFTMAX_INLINE std::int64_t read_integer(const char* p) {
     L label;
     std::memcpy(&label, p, sizeof label);
     return static_cast<std::int64_t>(label);  // a uint64 of 2^63 or more is no class either
+}
+// What is wider than T, if anything is.
+template <class T>
+using Wide = std::conditional_t<std::is_same<T, long double>::value, long double, double>;
+
+template <class T> CSOFTMAX_INLINE Wide<T> read_scale(const T*, const Problem& p, std::ptrdiff_t lane) {
+    const char* at = p.scale + lane * p.scale_stride;
+    switch (p.scale_bytes) {
+        case sizeof(float): return read<float>(at, false);
+        case sizeof(double): return Wide<T>(read<double>(at, false));
+        default: return Wide<T>(read<long double>(at, false));
+    }
 }
 CSOFTMAX_INLINE std::int64_t read_label(const Problem& p, std::ptrdiff_t lane) {
     const char* at = p.label + lane * p.label_stride;

@@ -143,6 +143,8 @@ cdef void bind_cross_entropy(Problem& p, const Kernel* k, char** args,
         p.y = view(args[1], steps[1], core[1], half)
         core += 1
     p.scale = args[2]
+    p.scale_bytes = sizeof(long double) if k.dtype == b'g' else sizeof(double)
+    p.factor = 1
     p.scale_stride = steps[2]
     p.class_weight = view(args[3], 0, core[1], False)
     p.smoothing = (<double*> args[4])[0]
