@@ -194,32 +194,64 @@ template <int by> CSOFTMAX_INLINE Vec<double> rotate(Vec<double> a) {
 }
 #endif
 
-// The rows become columns, by exchanging ever smaller blocks: of a and b = rows i and i + by,
-// low(a, b) takes the even blocks of `by` lanes, high(a, b) the odd ones.
+// Transposition of blocks of PIECE columns: a register holds pieces of 16 bytes, each from a row of
+// its own, and what moves between registers stays within its piece.
+template <class T>
+constexpr int PIECE = Vec<T>::LANES < 16 / int(sizeof(T)) ? Vec<T>::LANES : 16 / int(sizeof(T));
 #if defined(CSOFTMAX_VECTOR_TYPES) && (defined(__clang__) || __GNUC__ >= 12)
-constexpr bool CAN_TRANSPOSE = true;
-template <int by, class V, int... i>
-CSOFTMAX_INLINE void exchange_blocks(V& a, V& b, std::integer_sequence<int, i...>) {
+template <class T> constexpr bool CAN_TRANSPOSE = (Vec<T>::LANES > 1);
+template <class V, int... i>
+CSOFTMAX_INLINE auto join(V a, V b, std::integer_sequence<int, i...>) {
+    return __builtin_shufflevector(a, b, i...);
+}
+// `pieces` of them, the first at p and each `step` bytes from the one before.
+template <class T, int pieces> CSOFTMAX_INLINE auto load_pieces(const char* p, std::ptrdiff_t step) {
+    if constexpr (pieces == 1) {
+        typedef T Piece __attribute__((vector_size(PIECE<T> * sizeof(T))));
+        Piece v;
+        std::memcpy(&v, p, sizeof v);
+        return v;
+    } else {
+        return join(load_pieces<T, pieces / 2>(p, step),
+                    load_pieces<T, pieces / 2>(p + pieces / 2 * step, step),
+                    std::make_integer_sequence<int, pieces * PIECE<T>>{});
+    }
+}
+// Of each piece of a and b the lower halves, or the upper, entry by entry in turns.
+template <int piece, class V, int... i>
+CSOFTMAX_INLINE void interleave(V& a, V& b, std::integer_sequence<int, i...>) {
     constexpr int n = sizeof...(i);
-    V low = __builtin_shufflevector(a, b, (i & by ? n + i - by : i)...);
-    V high = __builtin_shufflevector(a, b, (i & by ? n + i : i + by)...);
+    V low = __builtin_shufflevector(a, b, (i / piece * piece + i % piece / 2 + i % 2 * n)...);
+    V high = __builtin_shufflevector(
+        a, b, (i / piece * piece + (piece + i % piece) / 2 + i % 2 * n)...);
     a = low;
     b = high;
 }
-template <int by, class T> CSOFTMAX_INLINE void transpose_blocks(Vec<T>* rows) {
-    constexpr int n = Vec<T>::LANES;
-    for (int i = 0; i < n; ++i)
-        if (!(i & by))
-            exchange_blocks<by>(rows[i].v, rows[i + by].v, std::make_integer_sequence<int, n>{});
-    if constexpr (by > 1) transpose_blocks<by / 2>(rows);
+// Register i holds row i of each piece, then column i; and back.
+template <class T> CSOFTMAX_INLINE void transpose(Vec<T> (&v)[PIECE<T>]) {
+    constexpr int C = PIECE<T>, n = Vec<T>::LANES;
+    for (int stage = 1; stage < C; stage *= 2) {
+        Vec<T> w[C];
+        for (int i = 0; i < C / 2; ++i) {
+            w[2 * i] = v[i];
+            w[2 * i + 1] = v[i + C / 2];
+            interleave<C>(w[2 * i].v, w[2 * i + 1].v, std::make_integer_sequence<int, n>{});
+        }
+        for (int i = 0; i < C; ++i) v[i] = w[i];
+    }
 }
-template <class T> CSOFTMAX_INLINE void transpose(Vec<T> (&rows)[Vec<T>::LANES]) {
-    if constexpr (Vec<T>::LANES > 1) transpose_blocks<Vec<T>::LANES / 2>(rows);
+template <class T> CSOFTMAX_INLINE Vec<T> load_rows(const char* p, std::ptrdiff_t step) {
+    return {load_pieces<T, Vec<T>::LANES / PIECE<T>>(p, step)};
 }
 #else
-constexpr bool CAN_TRANSPOSE = false;
-template <class T> CSOFTMAX_INLINE void transpose(Vec<T> (&)[Vec<T>::LANES]) {}
+template <class T> constexpr bool CAN_TRANSPOSE = false;
+template <class T> void transpose(Vec<T> (&)[PIECE<T>]);
+template <class T> Vec<T> load_rows(const char* p, std::ptrdiff_t step);
 #endif
+template <class T> CSOFTMAX_INLINE void store_piece(char* p, Vec<T> a, int piece) {
+    constexpr std::size_t size = PIECE<T> * sizeof(T);
+    std::memcpy(p, reinterpret_cast<const char*>(&a.v) + piece * size, size);
+}
 
 // combine(lane i, lane i + half) for half = LANES/2, ..., 2, 1: every lane ends with the result.
 // Columns combine the lanes of a sum in the same pairs (summation.hpp).

@@ -118,54 +118,59 @@ CSOFTMAX_INLINE void walk(const View& view, std::ptrdiff_t lane, std::ptrdiff_t 
             for (std::ptrdiff_t j = 0; j < n; ++j) one(i, j);
 }
 
-// How many of `lanes` contiguous rows of n entries can be moved to or from column form LANES at a
-// time: a whole register may be read at the start of each of them, and written, if in order.
-template <class T>
-inline std::ptrdiff_t transposable(const View& view, std::ptrdiff_t lanes, std::ptrdiff_t n) {
-    const std::ptrdiff_t size = sizeof(T), W = Vec<T>::LANES;
-    if (!CAN_TRANSPOSE || W == 1 || !plain(view, view.class_stride, size)) return 0;
-    if (n >= W) return lanes / W * W;
-    if (n == 0 || view.lane_stride != n * size) return 0;
-    const std::ptrdiff_t whole = lanes - (W - 1) / n;  // that W - n more entries follow
-    return whole < W ? 0 : whole / W * W;
+// Whether contiguous rows of n entries can be moved to or from column form LANES at a time: pieces
+// of PIECE entries lie in one row, or reach into the next ones.
+template <class T> inline bool transposable(const View& view, std::ptrdiff_t n) {
+    const std::ptrdiff_t size = sizeof(T);
+    return n > 0 && plain(view, view.class_stride, size) &&
+           (n >= PIECE<T> || view.lane_stride == n * size);
 }
 
-// One block: `columns` registers of the tile and the starts of LANES rows, either way.
+// One block: `columns` registers of the tile and pieces of LANES rows, either way.
 template <bool back, class T>
 CSOFTMAX_INLINE void transpose_block(T* tile, std::ptrdiff_t width, char* rows,
                                      std::ptrdiff_t lane_stride, int columns) {
-    constexpr int W = Vec<T>::LANES;
-    Vec<T> v[W];
-    for (int k = 0; k < W; ++k)
+    constexpr int C = PIECE<T>;
+    Vec<T> v[C];
+    for (int k = 0; k < C; ++k)
         if (back)
             v[k] = k < columns ? load(tile + k * width) : broadcast(T(0));
         else
-            v[k] = load(reinterpret_cast<const T*>(rows + k * lane_stride));
+            v[k] = load_rows<T>(rows + k * lane_stride, C * lane_stride);
     transpose(v);
-    for (int k = 0; k < W; ++k)
-        if (back)
-            store(reinterpret_cast<T*>(rows + k * lane_stride), v[k]);
-        else if (k < columns)
-            store(tile + k * width, v[k]);
+    if (back) {  // in order: where pieces reach into the next rows, those have the last word
+        for (int i = 0; i < Vec<T>::LANES; ++i)
+            store_piece(rows + i * lane_stride, v[i % C], i / C);
+    } else {
+        for (int k = 0; k < C; ++k)
+            if (k < columns) store(tile + k * width, v[k]);
+    }
 }
 
 // tile[j * width + lane] <- row[lane][j], and back, for `lanes` rows (a multiple of LANES). Where n
-// is no multiple of LANES the last registers overlap; where it is less they reach into the next
-// rows, which `back` writes later.
+// is no multiple of PIECE the last blocks overlap.
 template <bool back, class T>
 inline void transpose_rows(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdiff_t lanes,
                            std::ptrdiff_t j0, std::ptrdiff_t n, std::ptrdiff_t width) {
-    constexpr std::ptrdiff_t W = Vec<T>::LANES;
+    constexpr std::ptrdiff_t W = Vec<T>::LANES, C = PIECE<T>;
+    const std::ptrdiff_t stride = view.lane_stride;
     for (std::ptrdiff_t i = 0; i < lanes; i += W) {
-        char* rows = view.data + (lane + i) * view.lane_stride + j0 * sizeof(T);
-        if (n < W) {
-            transpose_block<back>(tile + i, width, rows, view.lane_stride, int(n));
-            continue;
-        }
-        for (std::ptrdiff_t j = 0; j < n; j += W) {
-            if (j + W > n) j = n - W;
-            transpose_block<back>(tile + j * width + i, width, rows + j * sizeof(T),
-                                  view.lane_stride, int(W));
+        char* rows = view.data + (lane + i) * stride + j0 * sizeof(T);
+        if (n >= C) {
+            for (std::ptrdiff_t j = 0; j < n; j += C) {
+                if (j + C > n) j = n - C;
+                transpose_block<back>(tile + j * width + i, width, rows + j * sizeof(T), stride,
+                                      int(C));
+            }
+        } else if (i + W < lanes) {
+            transpose_block<back>(tile + i, width, rows, stride, int(n));
+        } else {  // beyond the last rows there may be nothing, or another thread at work
+            T copy[C * W];
+            T* memory = reinterpret_cast<T*>(rows);
+            for (std::ptrdiff_t k = 0; k < C; ++k)
+                store(copy + k * W, k < n && !back ? load(memory + k * W) : broadcast(T(0)));
+            transpose_block<back>(tile + i, width, reinterpret_cast<char*>(copy), stride, int(n));
+            for (std::ptrdiff_t k = 0; k < n && back; ++k) store(memory + k * W, load(copy + k * W));
         }
     }
 }
@@ -193,8 +198,12 @@ inline void load_tile(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdi
         for (std::ptrdiff_t j = 0; j < n; ++j)
             std::memcpy(tile + j * width, data + j * view.class_stride, lanes * size);
     } else {
-        const std::ptrdiff_t done = width == 1 ? 0 : transposable<T>(view, lanes, n);
-        transpose_rows<false>(tile, view, lane, done, j0, n, width);
+        std::ptrdiff_t done = 0;
+        if constexpr (CAN_TRANSPOSE<T>)
+            if (width > 1 && transposable<T>(view, n)) {
+                done = lanes / Vec<T>::LANES * Vec<T>::LANES;
+                transpose_rows<false>(tile, view, lane, done, j0, n, width);
+            }
         walk(view, lane + done, lanes - done, j0, j1, width,
              [&](const char* p, const char*, std::ptrdiff_t at) {
                  tile[at + done] = read<T>(p, view.half);
@@ -220,8 +229,12 @@ inline void store_tile(const T* tile, const View& view, std::ptrdiff_t lane, std
         for (std::ptrdiff_t j = 0; j < n; ++j)
             std::memcpy(data + j * view.class_stride, tile + j * width, lanes * size);
     } else {
-        const std::ptrdiff_t done = width == 1 ? 0 : transposable<T>(view, lanes, n);
-        transpose_rows<true>(const_cast<T*>(tile), view, lane, done, j0, n, width);
+        std::ptrdiff_t done = 0;
+        if constexpr (CAN_TRANSPOSE<T>)
+            if (width > 1 && transposable<T>(view, n)) {
+                done = lanes / Vec<T>::LANES * Vec<T>::LANES;
+                transpose_rows<true>(const_cast<T*>(tile), view, lane, done, j0, n, width);
+            }
         walk(view, lane + done, lanes - done, j0, j1, width,
              [&](char* p, const char*, std::ptrdiff_t at) {
                  write<T>(p, tile[at + done], view.half);
