@@ -107,7 +107,18 @@ template <class T> CSOFTMAX_INLINE void end_chunk(Row<T>& row, Order order, bool
 }
 
 // After the first sweep: the anchor of the terms.
-template <class T> CSOFTMAX_INLINE void set_anchor(Row<T>& row) { row.anchor = anchor(row.max); }
+template <int N, class T> CSOFTMAX_INLINE void set_some_anchors(Row<T>* rows) {
+    Vec<T> max[N];
+    Anchor<T> anchors[N];
+    for (int i = 0; i < N; ++i) max[i] = rows[i].max;
+    find_anchors(max, anchors);
+    for (int i = 0; i < N; ++i) rows[i].anchor = anchors[i];
+}
+template <class T> CSOFTMAX_INLINE void set_anchors(Row<T>* rows, std::ptrdiff_t vectors) {
+    constexpr int N = TOGETHER;
+    for (; vectors >= N; vectors -= N, rows += N) set_some_anchors<N>(rows);
+    for (; vectors > 0; --vectors, ++rows) set_some_anchors<1>(rows);
+}
 
 // Rows that lie along registers are swept one by one, in a Row whose lanes all belong to it. What
 // depends on whole rows alone is computed for a register of them. From lane i of that:
@@ -201,12 +212,99 @@ CSOFTMAX_INLINE void find_terms(const T* x, std::ptrdiff_t stride, T* e, std::pt
     }
 }
 
+// The largest of x_j, for N registers of rows side by side. A NaN may get lost here: its term will
+// not.
+template <int N, class T>
+CSOFTMAX_INLINE void find_some_maxima(const T* x, std::ptrdiff_t stride, std::ptrdiff_t steps,
+                                      Row<T>* rows) {
+    constexpr int W = Vec<T>::LANES;
+    Vec<T> a[N], b[N];
+    for (int v = 0; v < N; ++v) a[v] = b[v] = rows[v].max;
+    for (; steps >= 4; steps -= 4, x += 4 * stride)
+        for (int v = 0; v < N; ++v) {
+            a[v] = max(max(load(x + v * W), load(x + stride + v * W)), a[v]);
+            b[v] = max(max(load(x + 2 * stride + v * W), load(x + 3 * stride + v * W)), b[v]);
+        }
+    for (; steps > 0; --steps, x += stride)
+        for (int v = 0; v < N; ++v) a[v] = max(load(x + v * W), a[v]);
+    for (int v = 0; v < N; ++v) rows[v].max = max(a[v], b[v]);
+}
+template <class T>
+CSOFTMAX_INLINE void find_maxima(const T* x, std::ptrdiff_t stride, std::ptrdiff_t steps,
+                                 Row<T>* rows, std::ptrdiff_t vectors) {
+    constexpr int N = TOGETHER, W = Vec<T>::LANES;
+    for (; vectors >= N; vectors -= N, rows += N, x += N * W)
+        find_some_maxima<N>(x, stride, steps, rows);
+    for (; vectors > 0; --vectors, ++rows, x += W) find_some_maxima<1>(x, stride, steps, rows);
+}
+
 // What the term e adds to the sum below the peak, and to the ties.
 template <class T> CSOFTMAX_INLINE Vec<T> below(Vec<T> e, Vec<T> peak) {
     return choose(e >= peak, broadcast(T(0)), e);
 }
 template <class T> CSOFTMAX_INLINE Vec<T> tie(Vec<T> e, Vec<T> peak) {
     return choose(e >= peak, broadcast(T(1)), broadcast(T(0)));
+}
+
+// sum.lanes[i] += up to BLOCK terms, for N registers of rows side by side. `apart`: the peak and its
+// ties are counted instead of summed.
+template <int count, bool apart, int N, class T>
+CSOFTMAX_INLINE void add_block(const T* e, std::ptrdiff_t stride, const Vec<T> (&peaks)[N],
+                               Vec<T> (&ties)[N], Exact<T> (&sums)[N]) {
+    for (int v = 0; v < N; ++v) {
+        Vec<T> some[BLOCK];
+        for (int k = 0; k < BLOCK; ++k)
+            some[k] = k < count ? load(e + k * stride + v * Vec<T>::LANES) : broadcast(T(0));
+        for (int k = 0; k < count && apart; ++k) {
+            ties[v] = ties[v] + tie(some[k], peaks[v]);
+            some[k] = below(some[k], peaks[v]);
+        }
+        sums[v] = add_pairs(sums[v], some[0] + some[1], some[2] + some[3]);
+    }
+}
+template <bool apart, int N, class T>
+CSOFTMAX_INLINE void add_some_terms(const T* e, std::ptrdiff_t stride, std::ptrdiff_t steps,
+                                    Row<T>* rows, std::ptrdiff_t i) {
+    Vec<T> peaks[N], ties[N];
+    Exact<T> sums[N];
+    for (int v = 0; v < N; ++v) {
+        peaks[v] = rows[v].anchor.peak.value;
+        ties[v] = broadcast(T(0));
+        sums[v] = rows[v].sum.lanes[i];
+    }
+    for (; steps >= BLOCK; steps -= BLOCK, e += BLOCK * stride)
+        add_block<BLOCK, apart>(e, stride, peaks, ties, sums);
+    static_assert(BLOCK == 4, "the rest of a block");
+    if (steps == 1) add_block<1, apart>(e, stride, peaks, ties, sums);
+    if (steps == 2) add_block<2, apart>(e, stride, peaks, ties, sums);
+    if (steps == 3) add_block<3, apart>(e, stride, peaks, ties, sums);
+    for (int v = 0; v < N; ++v) {
+        rows[v].sum.lanes[i] = sums[v];
+        if (apart) rows[v].ties = rows[v].ties + ties[v];  // many at once: 2^24 + 1 is no float
+    }
+}
+template <bool apart, class T>
+CSOFTMAX_INLINE void add_all_terms(const T* e, std::ptrdiff_t stride, std::ptrdiff_t steps,
+                                   Order order, Row<T>* rows, std::ptrdiff_t vectors) {
+    constexpr int N = TOGETHER, W = Vec<T>::LANES;
+    const std::ptrdiff_t registers = order.registers;
+    for (std::ptrdiff_t i = 0; i < registers && i < steps; ++i) {
+        const std::ptrdiff_t count = (steps - i + registers - 1) / registers;
+        const T* here = e + i * stride;
+        std::ptrdiff_t v = 0;
+        for (; v + N <= vectors; v += N)
+            add_some_terms<apart, N>(here + v * W, stride * registers, count, rows + v, i);
+        for (; v < vectors; ++v)
+            add_some_terms<apart, 1>(here + v * W, stride * registers, count, rows + v, i);
+    }
+}
+template <class T>
+CSOFTMAX_INLINE void add_terms(const T* e, std::ptrdiff_t stride, std::ptrdiff_t steps, bool apart,
+                               Order order, Row<T>* rows, std::ptrdiff_t vectors) {
+    if (apart)
+        add_all_terms<true>(e, stride, steps, order, rows, vectors);
+    else
+        add_all_terms<false>(e, stride, steps, order, rows, vectors);
 }
 
 // One of two values, by whether the term e is `peak`.

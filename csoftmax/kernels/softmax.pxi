@@ -5,45 +5,6 @@
 # registers that a sum is given are those of one of its lanes (summation.hpp).
 
 
-cdef inline void find_maximum(const real* x, Py_ssize_t stride, Py_ssize_t steps,
-                              Row[real]* row) noexcept nogil:
-    # max_j x_j. A NaN may get lost here: its term will not.
-    cdef Vec[real] a = row.max, b = row.max
-    cdef Py_ssize_t i = 0
-    while i + 4 <= steps:
-        a = vec_max(vec_max(load(x + i * stride), load(x + (i + 1) * stride)), a)
-        b = vec_max(vec_max(load(x + (i + 2) * stride), load(x + (i + 3) * stride)), b)
-        i += 4
-    while i < steps:
-        a = vec_max(load(x + i * stride), a)
-        i += 1
-    row.max = vec_max(a, b)
-
-
-cdef inline void add_terms(const real* e, Py_ssize_t stride, Py_ssize_t steps, bint apart,
-                           Row[real]* row, Exact[real]* total) noexcept nogil:
-    # total += e_j, block by block. `apart`: the peak and its ties are counted instead of summed.
-    cdef Vec[real] some[BLOCK]
-    cdef Vec[real] ties = broadcast(<real> 0), peak = row.anchor.peak.value
-    cdef Exact[real] s = total[0]
-    cdef Py_ssize_t i = 0, k
-    while i < steps:
-        if i + BLOCK <= steps:
-            for k in range(BLOCK):
-                some[k] = load(e + (i + k) * stride)
-        else:
-            for k in range(BLOCK):
-                some[k] = load(e + (i + k) * stride) if i + k < steps else broadcast(<real> 0)
-        if apart:
-            for k in range(BLOCK):
-                ties = ties + tie(some[k], peak)
-                some[k] = below(some[k], peak)
-        s = add_pairs(s, some[0] + some[1], some[2] + some[3])
-        i += BLOCK
-    total[0] = s
-    row.ties = row.ties + ties      # many at once: 2^24 + 1 is no float
-
-
 cdef inline void write_softmax(const real* x, Py_ssize_t stride, real* out, Py_ssize_t out_stride,
                                Py_ssize_t steps, bint kept, const Row[real]* row) noexcept nogil:
     # e_j / sum(e); x holds e_j if it was kept, else x_j

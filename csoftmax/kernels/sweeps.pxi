@@ -68,9 +68,7 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
                 add_lanes(WEIGHTS, x + v * W, y + v * W, stride, y_stride, count, order, rows + v)
         if not takes_pair(operation) and operation != LOGSUMEXP_AGAIN:
             find_terms(x, stride, e, e_stride, count, rows, vectors, ahead)
-            for v in range(vectors):
-                add_lanes(operation, e + v * W, y + v * W, e_stride, y_stride, count, order,
-                          rows + v)
+            add_terms(e, e_stride, count, operation != SOFTMAX, order, rows, vectors)
         else:
             for v in range(vectors):
                 add_lanes(operation, x + v * W, y + v * W, stride, y_stride, count, order, rows + v)
@@ -83,7 +81,7 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
 cdef inline void add_lanes(Operation operation, const real* x, const real* y, Py_ssize_t stride,
                            Py_ssize_t y_stride, Py_ssize_t steps, Order order,
                            Row[real]* row) noexcept nogil:
-    # One register of rows, each lane of its sums on its own.
+    # One register of rows, each lane of its sums on its own; but no terms.
     cdef Py_ssize_t registers = order.registers, i, count
     for i in range(min(registers, steps)):
         count = (steps - i + registers - 1) // registers
@@ -95,11 +93,9 @@ cdef inline void add_lanes(Operation operation, const real* x, const real* y, Py
             add_cce(x, stride * registers, y, y_stride * registers, count, row.sum.lanes + i)
         elif operation == LOGSUMEXP_AGAIN:
             add_exact_terms(x, stride * registers, count, row, row.sum.lanes + i)
-        elif operation == WEIGHTS:
+        else:
             add_weights(x, stride * registers, y, y_stride * registers, count, row,
                         row.weight.lanes + i, row.spread.lanes + i)
-        else:
-            add_terms(x, stride * registers, count, operation != SOFTMAX, row, row.sum.lanes + i)
         x += stride
         y += y_stride
 
@@ -169,8 +165,7 @@ cdef inline void sweep_registers(Operation operation, Sweep sweep, const real* x
         add_up(operation, x, y, stride, y_stride, e, e_stride, steps, weighted, order, rows,
                vectors, ahead)
     elif sweep == MAXIMUM:
-        for v in range(vectors):
-            find_maximum(x + v * W, stride, steps, rows + v)
+        find_maxima(x, stride, steps, rows, vectors)
     else:
         for v in range(vectors):
             write_result(operation, x + v * W, y + v * W, stride, y_stride, out + v * W,
@@ -328,8 +323,7 @@ cdef void run_group(real* tag, Operation operation, const Problem& p, Py_ssize_t
         logits_at_labels(at_label, p, lane, lanes)
     if not takes_pair(operation):
         sweep_group(scratch, operation, MAXIMUM, p, lane, lanes, rows)
-        for v in range(vectors):
-            set_anchor(rows[v])
+        set_anchors(&rows[0], vectors)
     sweep_group(scratch, operation, ADD_UP, p, lane, lanes, rows)
     if operation == CROSS_ENTROPY:
         cross_entropy_group(scratch, at_label, p, lane, lanes, rows)

@@ -72,13 +72,16 @@ CSOFTMAX_INLINE void reduce_exp(const Vec<T> (&t)[N], Vec<T> (&k_plus_round)[N],
 
 // exp(r) in two words. The first is wrong by about 1 ULP at most (coefficients.hpp), both together
 // by half of that.
-template <class T> CSOFTMAX_INLINE Exact<T> exp_reduced(Vec<T> t, Vec<T>& k_plus_round) {
-    Vec<T> some[1] = {t}, k[1], r[1], h[1];
-    reduce_exp(some, k, r, h);
-    k_plus_round = k[0];
+template <class T, int N>
+CSOFTMAX_INLINE void exp_reduced(const Vec<T> (&t)[N], Vec<T> (&k_plus_round)[N],
+                                 Exact<T> (&e)[N]) {
+    Vec<T> r[N], h[N];
+    reduce_exp(t, k_plus_round, r, h);
     const Vec<T> one = broadcast(T(1));
-    Vec<T> e = fma(h[0], r[0], one);
-    return {e, fma(h[0], r[0], one - e)};
+    for (int i = 0; i < N; ++i) {
+        e[i].value = fma(h[i], r[i], one);
+        e[i].error = fma(h[i], r[i], one - e[i].value);
+    }
 }
 
 // What the terms of a row are measured against. The loss of accuracy in exp(x - max) comes from the
@@ -119,27 +122,38 @@ template <class T> CSOFTMAX_INLINE Vec<T> term(Vec<T> x, const Anchor<T>& a) {
     return e[0];
 }
 
-template <class T> CSOFTMAX_INLINE Anchor<T> anchor(Vec<T> max) {
-    Anchor<T> a;
+template <class T, int N>
+CSOFTMAX_INLINE void find_anchors(const Vec<T> (&max)[N], Anchor<T> (&anchors)[N]) {
     const Vec<T> zero = broadcast(T(0));
-    auto infinite = abs(max) >= broadcast(INFINITE<T>);
-    a.max = max;
-    a.finite = max - max;
+    for (int i = 0; i < N; ++i) {
+        anchors[i].max = max[i];
+        anchors[i].finite = max[i] - max[i];
+    }
     if constexpr (BY_LIBRARY<T>) {
-        a.shift = max;
-        a.peak = exact(broadcast(T(1)));
+        for (int i = 0; i < N; ++i) {
+            anchors[i].shift = max[i];
+            anchors[i].peak = exact(broadcast(T(1)));
+        }
     } else {
         using C = Constants<T>;
-        a.shift = choose(abs(max) >= broadcast(C::SHIFT_BEYOND), max, zero);
-        Vec<T> t = choose(infinite, zero, max - a.shift), k;
-        a.floor = t - broadcast(C::NEGLIGIBLE);
-        Exact<T> e = exp_reduced(t, k);
         const Vec<T> up = broadcast(std::ldexp(T(1), C::HEADROOM));
-        a.exponent = bits(k) - (C::EXPONENT_BIAS + C::HEADROOM);
-        a.peak = {e.value * up, e.error * up};
+        Vec<T> t[N], k[N];
+        Exact<T> e[N];
+        for (int i = 0; i < N; ++i) {
+            auto large = abs(max[i]) >= broadcast(C::SHIFT_BEYOND);
+            auto infinite = abs(max[i]) >= broadcast(INFINITE<T>);
+            anchors[i].shift = choose(large, max[i], zero);
+            t[i] = choose(infinite, zero, max[i] - anchors[i].shift);
+            anchors[i].floor = t[i] - broadcast(C::NEGLIGIBLE);
+        }
+        exp_reduced(t, k, e);
+        for (int i = 0; i < N; ++i) {
+            anchors[i].exponent = bits(k[i]) - (C::EXPONENT_BIAS + C::HEADROOM);
+            anchors[i].peak = {e[i].value * up, e[i].error * up};
+        }
     }
-    a.shift = choose(max <= broadcast(-INFINITE<T>), zero, a.shift);  // no NaN of -inf - -inf
-    return a;
+    for (int i = 0; i < N; ++i)  // no NaN of -inf - -inf
+        anchors[i].shift = choose(max[i] <= broadcast(-INFINITE<T>), zero, anchors[i].shift);
 }
 
 // exp(x) for any x, as accurate as exp_reduced; subnormal results are rounded once more.
@@ -152,8 +166,10 @@ template <class T> CSOFTMAX_INLINE Vec<T> exp(Vec<T> x) {
         const Vec<T> down = broadcast(std::ldexp(T(1), -C::HEADROOM));
         Vec<T> t = max(broadcast(C::EXP_LOW), x);
         t = choose(t >= broadcast(C::EXP_HIGH), broadcast(C::EXP_HIGH), t);
-        Vec<T> k;
-        Vec<T> e = exp_reduced(t, k).value;
+        Vec<T> some[1] = {t}, k_plus_round[1];
+        Exact<T> exps[1];
+        exp_reduced(some, k_plus_round, exps);
+        const Vec<T> k = k_plus_round[0], e = exps[0].value;
         // 2^k in two factors, the second of which leaves the normal range
         auto half = bits(k) + (C::EXPONENT_BIAS + C::HEADROOM);
         auto other = bits(k) + (C::EXPONENT_BIAS - C::HEADROOM);
