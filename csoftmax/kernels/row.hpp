@@ -178,38 +178,42 @@ CSOFTMAX_INLINE void gather_sums(Row<T>& rows, int i, bool weighted, const Row<T
     }
 }
 
-// e_j <- exp(x_j - max) * peak, for `vectors` registers of rows side by side: several of those
-// together, or several classes of one.
+// e_j <- exp(x_j - max) * peak, for M registers of rows side by side and N / M classes,
 template <class T, int N, int M>
-CSOFTMAX_INLINE void terms_at(const T* x, std::ptrdiff_t x_stride, T* e, std::ptrdiff_t e_stride,
+CSOFTMAX_INLINE void terms_at(const T* x, std::ptrdiff_t stride, T* e, std::ptrdiff_t e_stride,
                               const Anchor<T> (&anchors)[M]) {
+    constexpr int W = Vec<T>::LANES;
     Vec<T> some[N];
-    for (int i = 0; i < N; ++i) some[i] = load(x + i * x_stride);
+    for (int i = 0; i < N; ++i) some[i] = load(x + i / M * stride + i % M * W);
     terms(some, anchors, some);
-    for (int i = 0; i < N; ++i) store(e + i * e_stride, some[i]);
+    for (int i = 0; i < N; ++i) store(e + i / M * e_stride + i % M * W, some[i]);
 }
+// for all classes,
+template <int M, class T>
+CSOFTMAX_INLINE void find_some_terms(const T* x, std::ptrdiff_t stride, T* e,
+                                     std::ptrdiff_t e_stride, std::ptrdiff_t steps,
+                                     const Row<T>* rows, std::ptrdiff_t ahead) {
+    constexpr int W = Vec<T>::LANES, N = TOGETHER, CLASSES = N / M;
+    Anchor<T> anchors[M];
+    for (int i = 0; i < M; ++i) anchors[i] = rows[i].anchor;
+    for (; steps >= CLASSES; steps -= CLASSES, x += CLASSES * stride, e += CLASSES * e_stride) {
+        if (M == 1 && stride == W)
+            for (std::size_t k = 0; k < N * W * sizeof(T); k += 64) prefetch(x, ahead + k);
+        terms_at<T, N>(x, stride, e, e_stride, anchors);
+    }
+    for (; steps > 0; --steps, x += stride, e += e_stride)
+        terms_at<T, M>(x, stride, e, e_stride, anchors);
+}
+// and for `vectors` registers of rows.
 template <class T>
 CSOFTMAX_INLINE void find_terms(const T* x, std::ptrdiff_t stride, T* e, std::ptrdiff_t e_stride,
                                 std::ptrdiff_t steps, const Row<T>* rows, std::ptrdiff_t vectors,
                                 std::ptrdiff_t ahead) {
-    constexpr int W = Vec<T>::LANES, N = TOGETHER;
-    for (; vectors >= N; vectors -= N, rows += N, x += N * W, e += N * W) {
-        Anchor<T> anchors[N];
-        for (int i = 0; i < N; ++i) anchors[i] = rows[i].anchor;
-        for (std::ptrdiff_t j = 0; j < steps; ++j)
-            terms_at<T, N>(x + j * stride, W, e + j * e_stride, W, anchors);
-    }
-    for (; vectors > 0; --vectors, ++rows, x += W, e += W) {
-        const Anchor<T> anchor[1] = {rows->anchor};
-        std::ptrdiff_t j = 0;
-        for (; j + N <= steps; j += N) {
-            if (stride == W)
-                for (std::size_t k = 0; k < N * W * sizeof(T); k += 64)
-                    prefetch(x + j * stride, ahead + k);
-            terms_at<T, N>(x + j * stride, stride, e + j * e_stride, e_stride, anchor);
-        }
-        for (; j < steps; ++j) terms_at<T, 1>(x + j * stride, 0, e + j * e_stride, 0, anchor);
-    }
+    constexpr int W = Vec<T>::LANES, M = 2;
+    for (; vectors >= M; vectors -= M, rows += M, x += M * W, e += M * W)
+        find_some_terms<M>(x, stride, e, e_stride, steps, rows, ahead);
+    for (; vectors > 0; --vectors, ++rows, x += W, e += W)
+        find_some_terms<1>(x, stride, e, e_stride, steps, rows, ahead);
 }
 
 // The largest of x_j, for N registers of rows side by side. A NaN may get lost here: its term will

@@ -34,9 +34,9 @@ template <class T> CSOFTMAX_INLINE Order order_of(const T*, bool fold, std::ptrd
 }
 
 template <class T> CSOFTMAX_INLINE void clear(LaneSum<T>& s, Order order) {
-    const Exact<T> zero = exact(broadcast(T(0)));
-    for (int i = 0; i < order.registers; ++i) s.lanes[i] = zero;
-    s.total = zero;
+    const Vec<T> zero = broadcast(T(0));
+    for (int i = 0; i < order.registers; ++i) s.lanes[i].value = s.lanes[i].error = zero;
+    s.total.value = s.total.error = zero;
 }
 
 template <class T> CSOFTMAX_INLINE void end_chunk(LaneSum<T>& s, Order order) {
