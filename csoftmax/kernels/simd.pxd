@@ -116,7 +116,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         int64_t ignore_index
         ptrdiff_t group, width, tile_classes
         bint direct
-        ptrdiff_t ahead
+        ptrdiff_t packed, ahead
         int row_threads
     Problem matrix(const Problem&, ptrdiff_t outer)
     Problem part(const Problem&, ptrdiff_t outer, ptrdiff_t lane, ptrdiff_t lanes)
@@ -125,6 +125,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     cdef cppclass Scratch[T]:
         T tiles[2][4096]
         T tails[2][1]
+        T* packed
     void load_tile[T](T* tile, const View&, ptrdiff_t lane, ptrdiff_t lanes,
                       ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t width, T fill)
     void store_tile[T](const T* tile, const View&, ptrdiff_t lane, ptrdiff_t lanes,

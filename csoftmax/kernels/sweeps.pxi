@@ -9,7 +9,8 @@
 # else goes through a dense tile, and a group that fits one tile is loaded once. Threads share the
 # groups or, where there are fewer long rows than threads, the chunks of each row; neither changes
 # a bit of a result.
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
+from libc.stdlib cimport free, malloc
 
 cdef enum:
     MAX_VECTORS = 8
@@ -18,6 +19,8 @@ cdef enum:
     SHORT_BYTES = 800      # contiguous rows up to here are worth transposing into column form
     GATHER = 2             # times the work of a register that is gathered entry by entry
     IN_PLACE = 16          # classes of columns that need no tile
+    PACKED_BYTES = 524288  # for all classes of a group, if a tile is too small: in the L2 cache
+    ALL_PACKED = 1048576   # and for those of all threads
     STRIP = 512             # registers of a row between terms and their sum: they stay in L1
     GROUP_BYTES = 16384    # of rows that a group in row form has
     WAVE = 256             # chunks of one row between two additions of their sums
@@ -48,6 +51,11 @@ cdef inline bint takes_pair(Operation operation) noexcept nogil:
 
 cdef inline bint keeps_terms(Operation operation) noexcept nogil:
     return operation == SOFTMAX or operation == CROSS_ENTROPY
+
+
+cdef inline Py_ssize_t tiles_of(Operation operation, const Problem& p) noexcept nogil:
+    # How many operands a group keeps from one sweep to the next.
+    return 2 if takes_pair(operation) or (operation == CROSS_ENTROPY and has_weights(p)) else 1
 
 
 cdef inline bint writes_rows(Operation operation) noexcept nogil:
@@ -223,6 +231,11 @@ cdef inline void visit(Scratch[real]& scratch, Operation operation, Sweep sweep,
             x = &scratch.tails[0][0] + tail * unit
             y = &scratch.tails[1][0] + tail * unit
             loaded = swept_before
+    if scratch.packed != NULL:
+        x = scratch.packed + j0 * p.width
+        loaded = swept_before
+        if tiles_of(operation, p) == 2:
+            y = scratch.packed + (p.n + j0) * p.width
     if j < j1:
         visit_tile(x, y, loaded, operation, sweep, p, lane, lanes, j, j1, rows)
     if sweep == ADD_UP and (j1 % CHUNK == 0 or j1 == p.n):
@@ -239,6 +252,7 @@ cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem
     cdef Row[real] part
     cdef Row[real]* row = whole
     cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
+    scratch.packed = NULL
     if sweep != WRITE:
         row = &part
         start(part, order_of(tag, True, p.n), weighted)
@@ -308,9 +322,10 @@ cdef void sweep_long_row(real* tag, Operation operation, Sweep sweep, const Prob
         first += count * CHUNK
 
 
-cdef void run_group(real* tag, Operation operation, const Problem& p, Py_ssize_t lane,
+cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssize_t lane,
                     Py_ssize_t lanes) noexcept nogil:
     cdef Scratch[real] scratch
+    scratch.packed = packed
     cdef real* x = &scratch.tiles[0][0]
     cdef real at_label[MAX_LANES]
     cdef Row[real] rows[MAX_VECTORS]
@@ -390,10 +405,11 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     cdef Py_ssize_t W = lanes_of(tag)
     cdef Py_ssize_t n = max(p.n, <Py_ssize_t> 1)
     cdef Py_ssize_t vectors = (p.lanes + W - 1) // W
-    cdef Py_ssize_t groups, g, row_vectors, rows = p.outer * p.lanes
+    cdef Py_ssize_t groups, g, row_vectors, room, rows = p.outer * p.lanes
+    cdef real* packed = NULL
     threads = <int> min(<Py_ssize_t> threads, rows * n // SHARE + 1)
     p.row_threads = 1
-    p.ahead = 0
+    p.ahead = p.packed = 0
     row_vectors = p.lanes * ((n + W - 1) // W)
     if W > 1 and (n <= FEW
                   or (n * <Py_ssize_t> sizeof(real) <= SHORT_BYTES and vectors * n <= row_vectors)
@@ -401,7 +417,12 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
                       and vectors * n < GATHER * row_vectors)):
         vectors = max(<Py_ssize_t> 1, min(<Py_ssize_t> MAX_VECTORS, p.outer * vectors // threads))
         vectors = min(vectors, max(<Py_ssize_t> 1, TILE // (W * W * BLOCK)))  # whole blocks
-        if 2 * n * W <= TILE:                 # two registers a class make a cache line
+        room = (min(<Py_ssize_t> PACKED_BYTES, <Py_ssize_t> ALL_PACKED // threads)
+                // (<Py_ssize_t> sizeof(real) * tiles_of(operation, p) * W * n))
+        if (lanes_adjacent(p.x) and vectors * n * W > TILE and n <= CHUNK and room * W * <Py_ssize_t> sizeof(real) >= 128):
+            vectors = min(vectors, room)
+            p.packed = tiles_of(operation, p) * vectors * W * n
+        elif 2 * n * W <= TILE:               # two registers a class make a cache line
             vectors = min(vectors, TILE // (n * W))
         p.width = p.group = vectors * W
         p.tile_classes = CHUNK
@@ -423,21 +444,26 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             p.row_threads = threads
             threads = 1
     groups = p.outer * ((p.lanes + p.group - 1) // p.group)
+    if p.packed and not p.direct:
+        packed = <real*> malloc(threads * p.packed * sizeof(real))
+    if packed == NULL:                        # or no memory: in tiles, again and again
+        p.packed = 0
     if threads == 1 or groups == 1:
         for g in range(groups):
-            run_numbered_group(tag, operation, p, g)
+            run_numbered_group(packed, operation, p, g)
     else:
         for g in prange(groups, num_threads=<int> min(groups, <Py_ssize_t> threads),
                         schedule="static"):
-            run_numbered_group(tag, operation, p, g)
+            run_numbered_group(packed + threadid() * p.packed, operation, p, g)
+    free(packed)
 
 
-cdef void run_numbered_group(real* tag, Operation operation, const Problem& p,
+cdef void run_numbered_group(real* packed, Operation operation, const Problem& p,
                              Py_ssize_t number) noexcept nogil:
     cdef Py_ssize_t groups = (p.lanes + p.group - 1) // p.group
     cdef Py_ssize_t outer = 0 if p.outer == 1 else number // groups
     cdef Py_ssize_t lane = (number - outer * groups) * p.group
     if outer == 0:
-        run_group(tag, operation, p, lane, min(p.group, p.lanes - lane))
+        run_group(packed, operation, p, lane, min(p.group, p.lanes - lane))
     else:
-        run_group(tag, operation, matrix(p, outer), lane, min(p.group, p.lanes - lane))
+        run_group(packed, operation, matrix(p, outer), lane, min(p.group, p.lanes - lane))

@@ -286,6 +286,7 @@ struct Problem {
     std::ptrdiff_t width;         // the same in column form, 1 in row form
     std::ptrdiff_t tile_classes;  // classes that a tile holds
     bool direct;                  // on the operands' own memory, no tile but for ragged ends
+    std::ptrdiff_t packed;        // entries of memory a thread for groups that no tile holds
     std::ptrdiff_t ahead;         // bytes from a row to that of the next group, to be prefetched
     int row_threads;              // threads for the chunks of one row
 };
@@ -343,11 +344,13 @@ CSOFTMAX_INLINE std::int64_t read_label(const Problem& p, std::ptrdiff_t lane) {
     }
 }
 
-// `tails` holds the ragged ends of the rows of a group in row form, from one sweep to the next.
+// `tails` holds the ragged ends of the rows of a group in row form, from one sweep to the next;
+// `packed`, if there is such memory, all classes of a group in column form.
 template <class T> struct alignas(64) Scratch {
     static constexpr std::ptrdiff_t TAIL = BLOCK * Vec<T>::LANES;
     T tiles[2][4096];
     T tails[2][Vec<T>::LANES * TAIL];
+    T* packed;
 };
 
 }  // namespace csoftmax
