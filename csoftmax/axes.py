@@ -45,25 +45,40 @@ def along(
         with np.errstate(all="ignore"):  # a cast in `out` itself, not beside it
             np.copyto(out, first, casting="unsafe")
         operands = (out, *others)
+    number = kernels.numbers.get(name)
+    if number is not None:
+        second = operands[1] if len(operands) == 2 else None
+        if kernels.direct(number, operands[0], second, axes, out) is not None:
+            return out
+    kernel = getattr(kernels, name)
     if len(axes) == 1:
-        _apply(name, operands, axes[0], out)
+        kernel(*operands, out=out, axis=axes[0])
         return out
-    rows = tuple(as_rows(operand, axes) for operand in operands)
+    rows = [as_rows(operand, axes) for operand in operands]
     if out.size == 0 or joins(out, axes):
-        _apply(name, rows, -1, as_rows(out, axes))
+        kernel(*rows, out=as_rows(out, axes))
     else:
         copied = rows[0].dtype == dtype and not np.may_share_memory(rows[0], operands[0])
-        result = rows[0] if copied else np.empty_like(rows[0], dtype=dtype)
-        _apply(name, rows, -1, result)
+        result = kernel(*rows, out=rows[0] if copied else None)
         order = [i for i in range(out.ndim) if i not in axes] + list(axes)
         out[...] = result.reshape([out.shape[i] for i in order]).transpose(np.argsort(order))
     return out
 
 
-def _apply(name: str, operands: tuple[Array, ...], axis: int, out: Array) -> None:
-    number = kernels.numbers.get(name)
-    if number is not None:
+def reduced(
+    name: str,
+    operands: tuple[Array, ...],
+    axes: tuple[int, ...],
+    shape: tuple[int, ...],
+    dtype: DType,
+) -> Array:
+    """The kernel `name` of operands of one shape, without `axes`: an array of `shape`."""
+    first = operands[0]
+    if len(operands) < 3 and first.dtype == dtype and name in kernels.numbers:
         second = operands[1] if len(operands) == 2 else None
-        if kernels.direct(number, operands[0], second, axis, out) is not None:
-            return
-    getattr(kernels, name)(*operands, out=out, axis=axis)
+        keep = len(axes) > 1
+        kept = [1 if i in axes else n for i, n in enumerate(first.shape) if keep or i not in axes]
+        total = np.empty(kept, dtype)
+        if kernels.direct(kernels.numbers[name], first, second, axes, total) is not None:
+            return total.reshape(shape)
+    return np.reshape(getattr(kernels, name)(*(as_rows(a, axes) for a in operands)), shape)

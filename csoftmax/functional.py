@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from csoftmax import arguments
 from csoftmax.arguments import Array, Axis
-from csoftmax.axes import along, as_rows
+from csoftmax.axes import along, reduced
 from csoftmax.dispatch import kernels
 
 __all__ = [
@@ -219,12 +219,10 @@ def logsumexp(
     mask = arguments.mask(where, a.shape)
     shape = tuple(1 if i in axes else n for i, n in enumerate(a.shape) if keepdims or i not in axes)
     arguments.out_array(out, shape, result)
-    rows = [as_rows(operand, axes) for operand in (a, mask) if operand is not None]
-    kernel = kernels.logsumexp if mask is None else kernels.logsumexp_where
-    if out is not None and out.ndim == rows[0].ndim - 1:
-        kernel(*rows, out=out)
-        return out
-    total = np.reshape(kernel(*rows), shape)
+    if mask is None:
+        total = reduced("logsumexp", (a,), axes, shape, result)
+    else:
+        total = reduced("logsumexp_where", (a, mask), axes, shape, result)
     if out is not None:
         out[...] = total
         return out

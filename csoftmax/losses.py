@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from csoftmax import arguments
 from csoftmax.arguments import Array, Axis
-from csoftmax.axes import along, as_rows
+from csoftmax.axes import along, reduced
 from csoftmax.dispatch import kernels
 
 __all__ = ["cce", "cce_gradient", "cross_entropy", "cross_entropy_with_grad"]
@@ -60,8 +60,8 @@ def cce(y: ArrayLike, yhat: ArrayLike, axis: Axis = None) -> Any:
     """
     p, q, result = arguments.real_pair(y, "y", yhat, "yhat")
     axes = arguments.axes(axis, p.ndim)
-    loss = kernels.cce(as_rows(p, axes), as_rows(q, axes))
-    return loss if loss.dtype == result else np.asarray(loss).astype(result)[()]
+    shape = tuple(n for i, n in enumerate(p.shape) if i not in axes)
+    return reduced("cce", (p, q), axes, shape, result).astype(result, copy=False)[()]
 
 
 def cce_gradient(y: ArrayLike, yhat: ArrayLike) -> Any:

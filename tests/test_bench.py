@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 from cells import FUNCTIONS, LOSSES, Cell, inputs, numpy_call
 from comparison import check
 from page import write
+from report import digits
 
 COMPARE = Path(__file__).parents[1] / "bench" / "compare.py"
 SOFTMAX, LABELS = (Cell(name, "float32", (100, 10), -1) for name in ("softmax", LOSSES[0]))
@@ -54,12 +55,12 @@ def test_one_cell(tmp_path: Path) -> None:
     low, median, high = record["ratios"]["twin"]
     assert 0 < low <= median <= high
     assert "\n| softmax | float32 | 100×10 | -1 |" in done.stdout
-    assert f"**{median:.2f}** twin |" in done.stdout
+    assert f"**{digits(median)}** twin |" in done.stdout
     assert plot.read_bytes().startswith(b"\x89PNG")
 
     write([found], tmp_path / "docs")
     page = (tmp_path / "docs" / "benchmarks.md").read_text()
-    assert f"**{median:.2f}** twin |" in page
+    assert f"**{digits(median)}** twin |" in page
     assert (tmp_path / "docs" / "benchmarks-1.png").exists()
 
 

@@ -27,17 +27,6 @@ cdef inline char label_kind(cnp.ndarray a) noexcept:
     return <char> cnp.PyArray_ITEMSIZE(a) if cnp.PyTypeNum_ISSIGNED(number) else 0
 
 
-cdef bint fits_reduced(cnp.ndarray a, int ndim, const cnp.npy_intp* shape, int axis) noexcept:
-    # Whether `a` has the shape without the axis.
-    cdef int d
-    if cnp.PyArray_NDIM(a) != ndim - 1:
-        return False
-    for d in range(ndim - 1):
-        if cnp.PyArray_DIMS(a)[d] != (shape[d] if d < axis else shape[d + 1]):
-            return False
-    return True
-
-
 cdef long double sum_of_losses(real* losses, char dtype, Problem& p, Py_ssize_t block) noexcept nogil:
     # `losses` has room for `block` rows.
     cdef long double total = 0
@@ -131,9 +120,13 @@ def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_in
         if not cnp.PyArray_CheckExact(class_weight):
             return None
         weights = <cnp.ndarray> class_weight
-        if (loop_of(weights) != (b'f' if dtype == b'e' else dtype) or cnp.PyArray_NDIM(weights) != 1
-                or cnp.PyArray_DIMS(weights)[0] != p.n):
+        if cnp.PyArray_NDIM(weights) != 1 or cnp.PyArray_DIMS(weights)[0] != p.n:
             return None
+        if loop_of(weights) not in (b'f', b'd', b'g'):
+            return None
+        if loop_of(weights) != (b'f' if dtype == b'e' else dtype):
+            weights = cnp.PyArray_Cast(weights, cnp.NPY_FLOAT if dtype == b'e' else
+                                       cnp.PyArray_TYPE(a))
         p.class_weight = view(cnp.PyArray_BYTES(weights), 0, cnp.PyArray_STRIDES(weights)[0], False)
 
     if sample_weight is not None:
@@ -177,11 +170,11 @@ def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_in
     if samples is not None:
         without_axis(reduced[3], cnp.PyArray_STRIDES(samples), along, ndim, 0)
         strides[4] = reduced[3]
-    if not lay_out(&layout, ndim, shape, along, 5, strides):
+    if not lay_out(&layout, ndim, shape, &along, 1, 5, strides):
         return None
     p.lanes = layout.lanes
     p.outer = layout.outer
-    p.x = laid_view(a, &layout, 0, strides[0][along], dtype == b'e')
+    p.x = laid_view(a, &layout, 0, dtype == b'e')
     p.label = NULL
     p.y = p.out = p.loss = view(NULL, 0, 0, dtype == b'e')
     p.scale = <char*> &no_weight
@@ -190,15 +183,15 @@ def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_in
     if samples is not None:
         p.scale = cnp.PyArray_BYTES(samples)
         p.scale_bytes = <int> cnp.PyArray_ITEMSIZE(samples)
-        p.scale_stride = layout.lane_stride[4]
-        p.scale_outer_stride = layout.outer_stride[4]
+        p.scale_stride = layout.others.stride[layout.lane_axis][4]
+        p.scale_outer_stride = layout.others.stride[layout.outer_axis][4]
     if labels:
         p.label = cnp.PyArray_BYTES(t)
         p.label_kind = label_kind(t)
-        p.label_stride = layout.lane_stride[1]
-        p.label_outer_stride = layout.outer_stride[1]
+        p.label_stride = layout.others.stride[layout.lane_axis][1]
+        p.label_outer_stride = layout.others.stride[layout.outer_axis][1]
     else:
-        p.y = laid_view(t, &layout, 1, strides[1][along], dtype == b'e')
+        p.y = laid_view(t, &layout, 1, dtype == b'e')
     p.factor = 1
     count = sum_at_labels(p, dtype, (labels and weights is not None) or samples is not None,
                           ignore_index is not None, &bad)
@@ -209,10 +202,10 @@ def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_in
             return None
         p.factor = 1 / count
     if gradient:
-        p.out = laid_view(result, &layout, 2, strides[2][along], dtype == b'e')
+        p.out = laid_view(result, &layout, 2, dtype == b'e')
 
     if loss is not None:
-        p.loss = laid_view(loss, &layout, 3, 0, dtype == b'e')
+        p.loss = laid_view(loss, &layout, 3, dtype == b'e')
         begin(CROSS_ENTROPY, dtype, p, RELEASE_FROM)
         answer = loss if ndim > 1 else loss[()]
     else:

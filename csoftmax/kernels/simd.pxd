@@ -98,7 +98,9 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
 cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     cdef cppclass View:
         char* data
-        ptrdiff_t outer_stride, lane_stride, class_stride
+        ptrdiff_t outer_stride, lane_stride, class_stride, run
+        ptrdiff_t run_count[3]
+        ptrdiff_t run_stride[3]
         bint half
         const char* mask
         ptrdiff_t mask_lane_stride, mask_class_stride

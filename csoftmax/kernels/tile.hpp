@@ -16,6 +16,8 @@ namespace csoftmax {
 struct View {
     char* data;
     std::ptrdiff_t outer_stride, lane_stride, class_stride;  // bytes
+    std::ptrdiff_t run;                        // classes one class_stride apart, 0: all; the runs
+    std::ptrdiff_t run_count[3], run_stride[3];  // lie along up to three axes, the last one fastest
     bool half;                                 // float16 in memory
     const char* mask;                          // nullptr: all count
     std::ptrdiff_t mask_lane_stride, mask_class_stride;
@@ -28,7 +30,7 @@ inline bool lanes_adjacent(const View& view) {
 
 // Whether the kernels can work on the view's memory itself, `stride` being that of neighbours.
 inline bool plain(const View& view, std::ptrdiff_t stride, std::ptrdiff_t size) {
-    return !view.half && !view.mask && stride == size;
+    return !view.half && !view.mask && !view.run && stride == size;
 }
 
 // float16 ----------------------------------------------------------------------------------------
@@ -175,18 +177,34 @@ inline void transpose_rows(T* tile, const View& view, std::ptrdiff_t lane, std::
     }
 }
 
+// Calls visit(view of a run, its first class there and behind its last, its first class here) for
+// each of the runs that the classes j0 <= j < j1 lie in.
+template <class Visit>
+CSOFTMAX_INLINE void for_runs(const View& view, std::ptrdiff_t j0, std::ptrdiff_t j1, Visit visit) {
+    if (view.run == 0) {
+        visit(view, j0, j1, j0);
+        return;
+    }
+    for (std::ptrdiff_t j = j0, end; j < j1; j = end) {
+        const std::ptrdiff_t number = j / view.run, first = j - number * view.run;
+        View run = view;
+        run.run = 0;
+        std::ptrdiff_t rest = number;
+        for (int axis = 2; axis >= 0; --axis) {
+            run.data += rest % view.run_count[axis] * view.run_stride[axis];
+            rest /= view.run_count[axis];
+        }
+        end = j1 < (number + 1) * view.run ? j1 : (number + 1) * view.run;
+        visit(run, first, first + (end - j), j);
+    }
+}
+
 template <class T>
-inline void load_tile(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdiff_t lanes,
+inline void load_run(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdiff_t lanes,
                       std::ptrdiff_t j0, std::ptrdiff_t j1, std::ptrdiff_t width, T fill) {
     const std::ptrdiff_t n = j1 - j0;
     const std::ptrdiff_t size = sizeof(T);
     const char* data = view.data + lane * view.lane_stride + j0 * view.class_stride;
-    if (width == 1)
-        for (std::ptrdiff_t j = n; j < round_up(n, Vec<T>::LANES); ++j) tile[j] = fill;
-    else if (lanes < width)
-        for (std::ptrdiff_t j = 0; j < n; ++j)
-            for (std::ptrdiff_t i = lanes; i < width; ++i) tile[j * width + i] = fill;
-
     if (view.mask) {
         walk(view, lane, lanes, j0, j1, width,
              [&](const char* p, const char* mask, std::ptrdiff_t at) {
@@ -211,9 +229,24 @@ inline void load_tile(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdi
     }
 }
 
+template <class T>
+inline void load_tile(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdiff_t lanes,
+                      std::ptrdiff_t j0, std::ptrdiff_t j1, std::ptrdiff_t width, T fill) {
+    const std::ptrdiff_t n = j1 - j0;
+    if (width == 1)
+        for (std::ptrdiff_t j = n; j < round_up(n, Vec<T>::LANES); ++j) tile[j] = fill;
+    else if (lanes < width)
+        for (std::ptrdiff_t j = 0; j < n; ++j)
+            for (std::ptrdiff_t i = lanes; i < width; ++i) tile[j * width + i] = fill;
+
+    for_runs(view, j0, j1, [&](const View& run, std::ptrdiff_t a, std::ptrdiff_t b, std::ptrdiff_t j) {
+        load_run(tile + (j - j0) * width, run, lane, lanes, a, b, width, fill);
+    });
+}
+
 // Entries that the mask leaves out become `fill`.
 template <class T>
-inline void store_tile(const T* tile, const View& view, std::ptrdiff_t lane, std::ptrdiff_t lanes,
+inline void store_run(const T* tile, const View& view, std::ptrdiff_t lane, std::ptrdiff_t lanes,
                        std::ptrdiff_t j0, std::ptrdiff_t j1, std::ptrdiff_t width, T fill) {
     const std::ptrdiff_t n = j1 - j0;
     const std::ptrdiff_t size = sizeof(T);
@@ -240,6 +273,14 @@ inline void store_tile(const T* tile, const View& view, std::ptrdiff_t lane, std
                  write<T>(p, tile[at + done], view.half);
              });
     }
+}
+
+template <class T>
+inline void store_tile(const T* tile, const View& view, std::ptrdiff_t lane, std::ptrdiff_t lanes,
+                       std::ptrdiff_t j0, std::ptrdiff_t j1, std::ptrdiff_t width, T fill) {
+    for_runs(view, j0, j1, [&](const View& run, std::ptrdiff_t a, std::ptrdiff_t b, std::ptrdiff_t j) {
+        store_run(tile + (j - j0) * width, run, lane, lanes, a, b, width, fill);
+    });
 }
 
 // Turns a tile of target probabilities into the weights of the classes in the loss:

@@ -85,7 +85,7 @@ cdef inline View view(char* data, Py_ssize_t lane_stride, Py_ssize_t class_strid
                       bint half) noexcept nogil:
     cdef View v
     v.data = data
-    v.outer_stride = 0
+    v.outer_stride = v.run = 0
     v.lane_stride = lane_stride
     v.class_stride = class_stride
     v.half = half
@@ -242,4 +242,5 @@ for name, signature, types, operation, masked, labels, gradient in (
 
 # The same by number, for direct().
 numbers = {"softmax": SOFTMAX, "log_softmax": LOG_SOFTMAX, "logsumexp": LOGSUMEXP,
-           "softmax_vjp": SOFTMAX_VJP, "log_softmax_vjp": LOG_SOFTMAX_VJP}
+           "softmax_vjp": SOFTMAX_VJP, "log_softmax_vjp": LOG_SOFTMAX_VJP, "cce": CCE,
+           "cce_gradient": CCE_GRADIENT}
