@@ -120,6 +120,10 @@ CSOFTMAX_INLINE void walk(const View& view, std::ptrdiff_t lane, std::ptrdiff_t 
             for (std::ptrdiff_t j = 0; j < n; ++j) one(i, j);
 }
 
+// Classes from the one that is moved to the one that is asked for: the processor does not foresee
+// strides beyond a page. Strides of a power of 2 leave room for eight cache lines or so.
+constexpr std::ptrdiff_t AHEAD = 6;
+
 // Whether contiguous rows of n entries can be moved to or from column form LANES at a time: pieces
 // of PIECE entries lie in one row, or reach into the next ones.
 template <class T> inline bool transposable(const View& view, std::ptrdiff_t n) {
@@ -213,8 +217,12 @@ inline void load_run(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdif
     } else if (!view.half && width == 1 && view.class_stride == size) {
         std::memcpy(tile, data, n * size);
     } else if (!view.half && lanes > 1 && view.lane_stride == size) {
-        for (std::ptrdiff_t j = 0; j < n; ++j)
-            std::memcpy(tile + j * width, data + j * view.class_stride, lanes * size);
+        for (std::ptrdiff_t j = 0; j < n; ++j) {
+            const char* from = data + j * view.class_stride;
+            for (std::ptrdiff_t k = 0; k < lanes * size; k += 64)
+                prefetch(from + k, AHEAD * view.class_stride);
+            std::memcpy(tile + j * width, from, lanes * size);
+        }
     } else {
         std::ptrdiff_t done = 0;
         if constexpr (CAN_TRANSPOSE<T>)
@@ -259,8 +267,12 @@ inline void store_run(const T* tile, const View& view, std::ptrdiff_t lane, std:
     } else if (!view.half && width == 1 && view.class_stride == size) {
         std::memcpy(data, tile, n * size);
     } else if (!view.half && lanes > 1 && view.lane_stride == size) {
-        for (std::ptrdiff_t j = 0; j < n; ++j)
-            std::memcpy(data + j * view.class_stride, tile + j * width, lanes * size);
+        for (std::ptrdiff_t j = 0; j < n; ++j) {
+            char* to = data + j * view.class_stride;
+            for (std::ptrdiff_t k = 0; k < lanes * size; k += 64)
+                prefetch(to + k, AHEAD * view.class_stride);
+            std::memcpy(to, tile + j * width, lanes * size);
+        }
     } else {
         std::ptrdiff_t done = 0;
         if constexpr (CAN_TRANSPOSE<T>)
