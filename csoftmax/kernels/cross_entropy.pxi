@@ -70,34 +70,82 @@ cdef inline void write_cross_entropy_gradient(
         store(out + i * out_stride, usual)
 
 
-cdef inline void logits_at_labels(real* x_y, const Problem& p, Py_ssize_t lane,
+# What follows goes lane by lane. It takes copies of the views: what is written through a char* might
+# be the views themselves, for all that the compiler knows.
+
+
+cdef inline bint logits_at_labels(real* x_y, const Problem& p, Py_ssize_t lane,
                                   Py_ssize_t lanes) noexcept nogil:
-    # x_y (lanes,) <- the logit at each label, before the gradient may take its place
-    cdef int64_t label
+    # x_y (lanes,) <- the logit at each label, before the gradient may take its place. Returns whether
+    # a row is ignored.
+    cdef View x = p.x
+    cdef const char* labels = p.label + lane * p.label_stride
+    cdef Py_ssize_t stride = p.label_stride
+    cdef int64_t label, ignore_index = p.ignore_index
+    cdef int kind = p.label_kind
+    cdef bint ignored = False
     cdef Py_ssize_t k
+    x.data += lane * x.lane_stride
     for k in range(lanes):
-        label = read_label(p, lane + k)
-        x_y[k] = 0
-        if label != p.ignore_index:
-            x_y[k] = read_like(x_y, p.x.data + (lane + k) * p.x.lane_stride
-                               + label * p.x.class_stride, p.x.half)
+        label = read_label(labels + k * stride, kind)
+        if label == ignore_index:
+            x_y[k] = 0
+            ignored = True
+        else:
+            x_y[k] = read_like(x_y, x.data + k * x.lane_stride + label * x.class_stride, x.half)
+    return ignored
 
 
 cdef inline void weights_at_labels(real* c, real* scale, const Problem& p, Py_ssize_t lane,
                                    Py_ssize_t lanes) noexcept nogil:
     # c, scale (lanes,) <- the class weight at each label, and the sample's weight, 0 if ignored
-    cdef int64_t label
+    cdef View weight = p.class_weight
+    cdef const char* labels = p.label + lane * p.label_stride
+    cdef Py_ssize_t stride = p.label_stride
+    cdef int64_t label, ignore_index = p.ignore_index
+    cdef int kind = p.label_kind
     cdef Py_ssize_t k
+    cdef real common = sample_scale(c, p, lane)
     for k in range(lanes):
-        c[k] = 0
-        scale[k] = sample_scale(c, p, lane + k)
-        if p.label != NULL:
-            label = read_label(p, lane + k)
-            if label == p.ignore_index:
-                scale[k] = 0
-            else:
-                c[k] = read_like(c, p.class_weight.data + label * p.class_weight.class_stride,
-                                 False)
+        scale[k] = common if p.scale_stride == 0 else sample_scale(c, p, lane + k)
+    if p.label == NULL:
+        return
+    for k in range(lanes):
+        label = read_label(labels + k * stride, kind)
+        if label == ignore_index:
+            scale[k] = 0
+        else:
+            c[k] = read_like(c, weight.data + label * weight.class_stride, False)
+
+
+cdef inline void write_losses(real* losses, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
+                              bint ignored) noexcept nogil:
+    cdef View loss = p.loss
+    cdef Py_ssize_t k
+    loss.data += lane * loss.lane_stride
+    for k in range(lanes):
+        if p.n == 0 or (ignored and label_of(p, lane + k) == p.ignore_index):
+            losses[k] = 0                       # 0 * NaN is no zero
+    for k in range(lanes):
+        write(loss.data + k * loss.lane_stride, losses[k], loss.half)
+
+
+cdef inline void write_at_labels(const real* at_label, const Problem& p, Py_ssize_t lane,
+                                 Py_ssize_t lanes, bint ignored) noexcept nogil:
+    # The gradient at the labels, and that of ignored rows.
+    cdef View out = p.out
+    cdef const char* labels = p.label + lane * p.label_stride
+    cdef Py_ssize_t stride = p.label_stride, k, j
+    cdef int64_t label, ignore_index = p.ignore_index
+    cdef int kind = p.label_kind
+    out.data += lane * out.lane_stride
+    for k in range(lanes):
+        label = read_label(labels + k * stride, kind)
+        if not ignored or label != ignore_index:
+            write(out.data + k * out.lane_stride + label * out.class_stride, at_label[k], out.half)
+        else:
+            for j in range(p.n):
+                write(out.data + k * out.lane_stride + j * out.class_stride, <real> 0, out.half)
 
 
 cdef inline Vec[real] loss_and_factors(const real* x_y, const real* c, const real* scales,
@@ -134,7 +182,7 @@ cdef inline Vec[real] loss_and_factors(const real* x_y, const real* c, const rea
 
 
 cdef inline void cross_entropy_group(Scratch[real]& scratch, const real* x_y, const Problem& p,
-                                     Py_ssize_t lane, Py_ssize_t lanes,
+                                     Py_ssize_t lane, Py_ssize_t lanes, bint ignored,
                                      Row[real]* rows) noexcept nogil:
     # x_y holds the logits at the labels
     cdef Py_ssize_t W = lanes_of(x_y)
@@ -146,7 +194,7 @@ cdef inline void cross_entropy_group(Scratch[real]& scratch, const real* x_y, co
     cdef long double smoothing = p.smoothing
     cdef real kept = <real> (1 - smoothing)
     cdef real spread = <real> (smoothing / p.n) if p.n else 0
-    cdef Py_ssize_t v, i, k
+    cdef Py_ssize_t v, k
     for k in range(vectors * W):
         c[k] = scale[k] = 0
     weights_at_labels(c, scale, p, lane, lanes)
@@ -156,23 +204,12 @@ cdef inline void cross_entropy_group(Scratch[real]& scratch, const real* x_y, co
             loss_and_factors(x_y + k, &c[0] + k, &scale[0] + k, p.label != NULL, kept, spread,
                              &at_label[0] + k, rows + v), load(&scale[0] + k)))
         fold_factor(rows[v])
-    for k in range(lanes):
-        if p.n == 0 or (p.label != NULL and read_label(p, lane + k) == p.ignore_index):
-            losses[k] = 0                       # 0 * NaN is no zero
-        write(p.loss.data + (lane + k) * p.loss.lane_stride, losses[k], p.loss.half)
+    write_losses(losses, p, lane, lanes, ignored)
     if p.out.data == NULL:
         return
     sweep_group(scratch, CROSS_ENTROPY, WRITE, p, lane, lanes, rows)
-    if p.label == NULL:
-        return
-    for k in range(lanes):
-        if read_label(p, lane + k) != p.ignore_index:
-            write(p.out.data + (lane + k) * p.out.lane_stride
-                  + read_label(p, lane + k) * p.out.class_stride, at_label[k], p.out.half)
-        else:
-            for i in range(p.n):
-                write(p.out.data + (lane + k) * p.out.lane_stride + i * p.out.class_stride,
-                      <real> 0, p.out.half)
+    if p.label != NULL:
+        write_at_labels(at_label, p, lane, lanes, ignored)
 
 
 cdef inline void add_cce(const real* y, Py_ssize_t stride, const real* yhat,

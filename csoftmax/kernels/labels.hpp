@@ -40,7 +40,7 @@ template <class T> inline long double sum_weights(const Problem& p, bool weighte
     for (std::ptrdiff_t i = 0; i < p.lanes; ++i) {
         std::int64_t label = 0;
         if (p.label) {
-            label = read_label(p, i);
+            label = label_of(p, i);
             if (ignores && label == p.ignore_index) continue;
             if (label < 0 || label >= p.n) {
                 bad = true;

@@ -122,7 +122,8 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         int row_threads
     Problem matrix(const Problem&, ptrdiff_t outer)
     Problem part(const Problem&, ptrdiff_t outer, ptrdiff_t lane, ptrdiff_t lanes)
-    int64_t read_label(const Problem&, ptrdiff_t lane)
+    int64_t read_label(const char* at, int kind)
+    int64_t label_of(const Problem&, ptrdiff_t lane)
     uint16_t float_to_half(float)
     cdef cppclass Scratch[T]:
         T tiles[2][4096]

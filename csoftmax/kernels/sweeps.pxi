@@ -329,19 +329,19 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
     cdef real* x = &scratch.tiles[0][0]
     cdef real at_label[MAX_LANES]
     cdef Row[real] rows[MAX_VECTORS]
-    cdef bint fold = p.width == 1
+    cdef bint fold = p.width == 1, ignored = False
     cdef Py_ssize_t vectors = 1 if fold else p.width // lanes_of(x)
     cdef Py_ssize_t v
     for v in range(vectors):
         start(rows[v], order_of(x, fold, p.n), operation == CROSS_ENTROPY)
-    if p.label != NULL:
-        logits_at_labels(at_label, p, lane, lanes)
     if not takes_pair(operation):
         sweep_group(scratch, operation, MAXIMUM, p, lane, lanes, rows)
+        if p.label != NULL:
+            ignored = logits_at_labels(at_label, p, lane, lanes)
         set_anchors(&rows[0], vectors)
     sweep_group(scratch, operation, ADD_UP, p, lane, lanes, rows)
     if operation == CROSS_ENTROPY:
-        cross_entropy_group(scratch, at_label, p, lane, lanes, rows)
+        cross_entropy_group(scratch, at_label, p, lane, lanes, ignored, rows)
         return
     for v in range(vectors):
         if p.n == 1:        # e / e, so that a single class gets exactly 1

@@ -384,9 +384,8 @@ template <class T> CSOFTMAX_INLINE Wide<T> read_scale(const T*, const Problem& p
         default: return Wide<T>(read<long double>(at, false));
     }
 }
-CSOFTMAX_INLINE std::int64_t read_label(const Problem& p, std::ptrdiff_t lane) {
-    const char* at = p.label + lane * p.label_stride;
-    switch (p.label_kind) {
+CSOFTMAX_INLINE std::int64_t read_label(const char* at, int kind) {
+    switch (kind) {
         case 1: return read_integer<std::int8_t>(at);
         case 2: return read_integer<std::int16_t>(at);
         case 4: return read_integer<std::int32_t>(at);
@@ -395,6 +394,9 @@ CSOFTMAX_INLINE std::int64_t read_label(const Problem& p, std::ptrdiff_t lane) {
         case -4: return read_integer<std::uint32_t>(at);
         default: return read_integer<std::int64_t>(at);
     }
+}
+CSOFTMAX_INLINE std::int64_t label_of(const Problem& p, std::ptrdiff_t lane) {
+    return read_label(p.label + lane * p.label_stride, p.label_kind);
 }
 
 // `tails` holds the ragged ends of the rows of a group in row form, from one sweep to the next;
