@@ -158,12 +158,15 @@ CSOFTMAX_INLINE void transpose_block(T* tile, std::ptrdiff_t width, char* rows,
 template <bool back, class T>
 inline void transpose_rows(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdiff_t lanes,
                            std::ptrdiff_t j0, std::ptrdiff_t n, std::ptrdiff_t width) {
-    constexpr std::ptrdiff_t W = Vec<T>::LANES, C = PIECE<T>;
+    constexpr std::ptrdiff_t W = Vec<T>::LANES, C = PIECE<T>, BLOCK_BYTES = C * W * sizeof(T);
     const std::ptrdiff_t stride = view.lane_stride;
     for (std::ptrdiff_t i = 0; i < lanes; i += W) {
         char* rows = view.data + (lane + i) * stride + j0 * sizeof(T);
         if (n >= C) {
             for (std::ptrdiff_t j = 0; j < n; j += C) {
+                if (n > FEW)  // two blocks of rows ahead: short rows come soon enough by themselves
+                    for (std::ptrdiff_t k = 0; k < BLOCK_BYTES; k += 64)
+                        prefetch(rows, 2 * W * stride + j * W * std::ptrdiff_t(sizeof(T)) + k);
                 if (j + C > n) j = n - C;
                 transpose_block<back>(tile + j * width + i, width, rows + j * sizeof(T), stride,
                                       int(C));
