@@ -206,7 +206,7 @@ CSOFTMAX_INLINE void find_some_terms(const T* x, std::ptrdiff_t stride, T* e,
 }
 // and for `vectors` registers of rows.
 template <class T>
-CSOFTMAX_INLINE void find_terms(const T* x, std::ptrdiff_t stride, T* e, std::ptrdiff_t e_stride,
+CSOFTMAX_APART void find_terms(const T* x, std::ptrdiff_t stride, T* e, std::ptrdiff_t e_stride,
                                 std::ptrdiff_t steps, const Row<T>* rows, std::ptrdiff_t vectors,
                                 std::ptrdiff_t ahead) {
     constexpr int W = Vec<T>::LANES, M = 2;
@@ -214,6 +214,14 @@ CSOFTMAX_INLINE void find_terms(const T* x, std::ptrdiff_t stride, T* e, std::pt
         find_some_terms<M>(x, stride, e, e_stride, steps, rows, ahead);
     for (; vectors > 0; --vectors, ++rows, x += W, e += W)
         find_some_terms<1>(x, stride, e, e_stride, steps, rows, ahead);
+}
+
+// The same for one row along its registers: strides that are known make better code.
+template <class T>
+CSOFTMAX_APART void find_row_terms(const T* x, T* e, std::ptrdiff_t steps, const Row<T>* row,
+                                   std::ptrdiff_t ahead) {
+    constexpr int W = Vec<T>::LANES;
+    find_some_terms<1>(x, W, e, W, steps, row, ahead);
 }
 
 // The largest of x_j, for N registers of rows side by side. A NaN may get lost here: its term will
@@ -234,7 +242,7 @@ CSOFTMAX_INLINE void find_some_maxima(const T* x, std::ptrdiff_t stride, std::pt
     for (int v = 0; v < N; ++v) rows[v].max = max(a[v], b[v]);
 }
 template <class T>
-CSOFTMAX_INLINE void find_maxima(const T* x, std::ptrdiff_t stride, std::ptrdiff_t steps,
+CSOFTMAX_APART void find_maxima(const T* x, std::ptrdiff_t stride, std::ptrdiff_t steps,
                                  Row<T>* rows, std::ptrdiff_t vectors) {
     constexpr int N = TOGETHER, W = Vec<T>::LANES;
     for (; vectors >= N; vectors -= N, rows += N, x += N * W)

@@ -18,10 +18,13 @@
 #define CSOFTMAX_VECTOR_TYPES 1
 #endif
 
+// A loop that needs all registers is best compiled by itself.
 #if defined(__GNUC__)
 #define CSOFTMAX_INLINE inline __attribute__((always_inline))
+#define CSOFTMAX_APART __attribute__((noinline))
 #else
 #define CSOFTMAX_INLINE inline
+#define CSOFTMAX_APART
 #endif
 
 #if defined(CSOFTMAX_VECTOR_TYPES) && defined(__FMA__)

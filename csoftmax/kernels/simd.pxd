@@ -71,6 +71,7 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     void spread_result[T](const Row[T]& rows, int i, Row[T]& row)
     void gather_maximum[T](Row[T]& rows, int i, const Row[T]& row)
     void gather_sums[T](Row[T]& rows, int i, bint weighted, const Row[T]& row)
+    void find_row_terms[T](const T* x, T* e, ptrdiff_t steps, const Row[T]* row, ptrdiff_t ahead)
     void find_terms[T](const T* x, ptrdiff_t stride, T* e, ptrdiff_t e_stride, ptrdiff_t steps,
                        const Row[T]* rows, ptrdiff_t vectors, ptrdiff_t ahead)
     void find_maxima[T](const T* x, ptrdiff_t stride, ptrdiff_t steps, Row[T]*, ptrdiff_t vectors)

@@ -75,7 +75,10 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
             for v in range(vectors):
                 add_lanes(WEIGHTS, x + v * W, y + v * W, stride, y_stride, count, order, rows + v)
         if not takes_pair(operation) and operation != LOGSUMEXP_AGAIN:
-            find_terms(x, stride, e, e_stride, count, rows, vectors, ahead)
+            if order.fold:
+                find_row_terms(x, e, count, rows, ahead)
+            else:
+                find_terms(x, stride, e, e_stride, count, rows, vectors, ahead)
             add_terms(e, e_stride, count, operation != SOFTMAX, order, rows, vectors)
         else:
             for v in range(vectors):
