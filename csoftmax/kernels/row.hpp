@@ -61,7 +61,9 @@ template <class T> struct ChunkOfRow {
 template <class T> CSOFTMAX_INLINE void start(Row<T>& row, Order order, bool weighted) {
     const Vec<T> zero = broadcast(T(0));
     row.max = broadcast(-INFINITE<T>);
-    row.ties = row.factor = row.offset = row.total = row.lack = row.peak = row.again = zero;
+    row.ties = zero;
+    if (order.fold)  // what is taken along from row to row, needed or not
+        row.factor = row.offset = row.total = row.lack = row.peak = row.again = zero;
     clear(row.sum, order);
     if (weighted) {
         clear(row.weight, order);
