@@ -321,6 +321,34 @@ CSOFTMAX_INLINE void add_terms(const T* e, std::ptrdiff_t stride, std::ptrdiff_t
         add_all_terms<false>(e, stride, steps, order, rows, vectors);
 }
 
+// out_j <- e_j / sum, for M registers of rows side by side,
+template <int M, class T>
+CSOFTMAX_INLINE void divide_some_terms(const T* e, std::ptrdiff_t stride, T* out,
+                                       std::ptrdiff_t out_stride, std::ptrdiff_t steps,
+                                       const Row<T>* rows) {
+    constexpr int W = Vec<T>::LANES, CLASSES = TOGETHER / M;
+    Divisor<T> divisors[M];
+    for (int v = 0; v < M; ++v) divisors[v] = rows[v].divisor;
+    auto divide_at = [&](std::ptrdiff_t j) {
+        for (int v = 0; v < M; ++v)
+            store(out + j * out_stride + v * W, divide(load(e + j * stride + v * W), divisors[v]));
+    };
+    for (; steps >= CLASSES; steps -= CLASSES, e += CLASSES * stride, out += CLASSES * out_stride)
+        for (int j = 0; j < CLASSES; ++j) divide_at(j);
+    for (int j = 0; j < steps; ++j) divide_at(j);
+}
+// and for `vectors` of them.
+template <class T>
+CSOFTMAX_INLINE void divide_terms(const T* e, std::ptrdiff_t stride, T* out,
+                                  std::ptrdiff_t out_stride, std::ptrdiff_t steps,
+                                  const Row<T>* rows, std::ptrdiff_t vectors) {
+    constexpr int M = TOGETHER, W = Vec<T>::LANES;
+    for (; vectors >= M; vectors -= M, rows += M, e += M * W, out += M * W)
+        divide_some_terms<M>(e, stride, out, out_stride, steps, rows);
+    for (; vectors > 0; --vectors, ++rows, e += W, out += W)
+        divide_some_terms<1>(e, stride, out, out_stride, steps, rows);
+}
+
 // One of two values, by whether the term e is `peak`.
 template <class T>
 CSOFTMAX_INLINE Vec<T> at_or_below_peak(Vec<T> e, Vec<T> at, Vec<T> below, Vec<T> peak) {

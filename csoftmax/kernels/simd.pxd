@@ -77,6 +77,8 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     void find_maxima[T](const T* x, ptrdiff_t stride, ptrdiff_t steps, Row[T]*, ptrdiff_t vectors)
     void add_terms[T](const T* e, ptrdiff_t stride, ptrdiff_t steps, bint apart, Order, Row[T]*,
                       ptrdiff_t vectors)
+    void divide_terms[T](const T* e, ptrdiff_t stride, T* out, ptrdiff_t out_stride,
+                         ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors)
     Vec[T] at_or_below_peak[T](Vec[T] e, Vec[T] at, Vec[T] below, Vec[T] peak)
     Vec[T] dominant_peak[T](const Row[T]&, Vec[T] rest)
     Vec[T] gap[T](Vec[T] w, Vec[T] x, const Anchor[T]&)

@@ -6,25 +6,13 @@
 
 
 cdef inline void write_softmax(const real* x, Py_ssize_t stride, real* out, Py_ssize_t out_stride,
-                               Py_ssize_t steps, bint kept, const Row[real]* row) noexcept nogil:
-    # e_j / sum(e); x holds e_j if it was kept, else x_j
+                               Py_ssize_t steps, const Row[real]* row) noexcept nogil:
+    # exp(x_j - max) / sum, where the terms were not kept
     cdef Anchor[real] anchor = row.anchor
     cdef Divisor[real] divisor = row.divisor
-    cdef Vec[real] e, f
-    cdef Py_ssize_t i = 0
-    if kept:
-        while i + 2 <= steps:
-            e = load(x + i * stride)
-            f = load(x + (i + 1) * stride)
-            store(out + i * out_stride, divide(e, divisor))
-            store(out + (i + 1) * out_stride, divide(f, divisor))
-            i += 2
-    while i < steps:
-        e = load(x + i * stride)
-        if not kept:
-            e = term(e, anchor)
-        store(out + i * out_stride, divide(e, divisor))
-        i += 1
+    cdef Py_ssize_t i
+    for i in range(steps):
+        store(out + i * out_stride, divide(term(load(x + i * stride), anchor), divisor))
 
 
 cdef inline void write_log_softmax(const real* x, Py_ssize_t stride, real* out,

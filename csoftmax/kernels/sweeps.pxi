@@ -116,7 +116,7 @@ cdef inline void write_result(Operation operation, const real* x, const real* y,
                               Py_ssize_t steps, bint kept, bint weighted,
                               const Row[real]* row) noexcept nogil:
     if operation == SOFTMAX:
-        write_softmax(x, stride, out, out_stride, steps, kept, row)
+        write_softmax(x, stride, out, out_stride, steps, row)
     elif operation == LOG_SOFTMAX:
         write_log_softmax(x, stride, out, out_stride, steps, row)
     elif operation == SOFTMAX_VJP:
@@ -177,6 +177,8 @@ cdef inline void sweep_registers(Operation operation, Sweep sweep, const real* x
                vectors, ahead)
     elif sweep == MAXIMUM:
         find_maxima(x, stride, steps, rows, vectors)
+    elif operation == SOFTMAX and kept:
+        divide_terms(x, stride, out, out_stride, steps, rows, vectors)
     else:
         for v in range(vectors):
             write_result(operation, x + v * W, y + v * W, stride, y_stride, out + v * W,
@@ -223,7 +225,8 @@ cdef inline void visit(Scratch[real]& scratch, Operation operation, Sweep sweep,
     cdef real* x = &scratch.tiles[0][0]
     cdef real* y = &scratch.tiles[1][0]
     cdef Py_ssize_t W = lanes_of(x), unit = BLOCK * W, j = j0, v
-    cdef bint loaded = swept_before and p.n <= p.tile_classes
+    cdef bint loaded = swept_before and p.n <= p.tile_classes, weighted
+    cdef Order order
     if p.direct and (fold or lanes == p.width):
         j = j1
         if fold and (j1 - j0) % W:          # the sum of a block is taken in one place
@@ -242,9 +245,10 @@ cdef inline void visit(Scratch[real]& scratch, Operation operation, Sweep sweep,
     if j < j1:
         visit_tile(x, y, loaded, operation, sweep, p, lane, lanes, j, j1, rows)
     if sweep == ADD_UP and (j1 % CHUNK == 0 or j1 == p.n):
+        order = order_of(x, fold, p.n)
+        weighted = operation == CROSS_ENTROPY and has_weights(p)
         for v in range(1 if fold else p.width // W):
-            end_chunk(rows[v], order_of(x, fold, p.n),
-                      operation == CROSS_ENTROPY and has_weights(p))
+            end_chunk(rows[v], order, weighted)
 
 
 cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem& p,
