@@ -13,7 +13,7 @@ from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free, malloc
 
 cdef enum:
-    MAX_VECTORS = 8
+    MAX_VECTORS = 16
     MAX_LANES = 512        # of so many registers, whatever the instruction set
     TILE = 4096            # entries of a tile; Scratch in tile.hpp
     SHORT_BYTES = 800      # contiguous rows up to here are worth transposing into column form
@@ -430,7 +430,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             vectors = min(vectors, room)
             p.packed = tiles_of(operation, p) * vectors * W * n
         elif 2 * n * W <= TILE:               # two registers a class make a cache line
-            vectors = min(vectors, TILE // (n * W))
+            vectors = min(vectors, max(<Py_ssize_t> 2, TILE // (n * W * tiles_of(operation, p))))
         p.width = p.group = vectors * W
         p.tile_classes = CHUNK
         while p.tile_classes * p.width > TILE:
