@@ -32,12 +32,13 @@ class Kernel(NamedTuple):
     operations: dict[str, float]  # of floating-point numbers
 
 
+# Counted in the inner loops (docs/performance.md): blends and comparisons too, integers not.
 KERNELS = {
-    "softmax": Kernel(3, 5, 2, {"float32": 17, "float64": 23}),
-    "log_softmax": Kernel(3, 4, 2, {"float32": 17, "float64": 23}),
-    "logsumexp": Kernel(2, 2, 1, {"float32": 15, "float64": 21}),
-    "softmax_vjp": Kernel(2, 5, 3, {"float32": 3, "float64": 3}),
-    "cross_entropy_with_grad, labels": Kernel(3, 5, 2, {"float32": 18, "float64": 24}),
+    "softmax": Kernel(3, 6, 2, {"float32": 20, "float64": 25}),
+    "log_softmax": Kernel(3, 6, 2, {"float32": 24, "float64": 29}),
+    "logsumexp": Kernel(2, 4, 1, {"float32": 22, "float64": 27}),
+    "softmax_vjp": Kernel(2, 5, 3, {"float32": 7.25, "float64": 7.25}),
+    "cross_entropy_with_grad, labels": Kernel(3, 6, 2, {"float32": 25, "float64": 30}),
 }
 ROW = 1000
 SIZES = {"in cache": 128 * 1024, "out of cache": 128 * 1024**2}  # bytes of an array
