@@ -306,7 +306,7 @@ CSOFTMAX_INLINE void add_all_terms(const T* e, std::ptrdiff_t stride, std::ptrdi
         const std::ptrdiff_t count = (steps - i + registers - 1) / registers;
         const T* here = e + i * stride;
         std::ptrdiff_t v = 0;
-        for (; v + N <= vectors; v += N)
+        for (; W > 1 && v + N <= vectors; v += N)  // without lanes there is no column form
             add_some_terms<apart, N>(here + v * W, stride * registers, count, rows + v, i);
         for (; v < vectors; ++v)
             add_some_terms<apart, 1>(here + v * W, stride * registers, count, rows + v, i);
