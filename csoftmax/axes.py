@@ -41,7 +41,8 @@ def along(
         along(name, operands, axes, out, dtype)
         return out if out.ndim else out[()]
     first, *others = operands
-    if first.dtype != dtype and not any(np.may_share_memory(out, other) for other in others):
+    cast = first.dtype != dtype and (first.dtype.kind in "iub" or not first.dtype.isnative)
+    if cast and not any(np.may_share_memory(out, other) for other in others):
         with np.errstate(all="ignore"):  # a cast in `out` itself, not beside it
             np.copyto(out, first, casting="unsafe")
         operands = (out, *others)

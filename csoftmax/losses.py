@@ -289,11 +289,8 @@ class _Problem(NamedTuple):
             by_label = class_weight is not None and t.dtype.kind == "i" and classes > 0
             if by_label or kept is not None or sample_weight is not None:
                 counted = scale * weights.astype(wide).take(t, mode="clip") if by_label else scale
-                denominator = np.sum(
-                    np.ascontiguousarray(np.broadcast_to(counted, samples)),
-                    where=True if kept is None else kept,
-                    dtype=np.longdouble,
-                )
+                counted = np.broadcast_to(counted, samples)
+                denominator = kernels.exact_sum(counted if kept is None else counted[kept])
             else:
                 denominator = np.longdouble(math.prod(samples))
             empty = not denominator
@@ -331,9 +328,7 @@ class _Problem(NamedTuple):
     def _reduce(self, losses: Any) -> Any:
         if self.reduction != "none":
             losses = (
-                np.zeros((), self.result)
-                if self.empty
-                else np.sum(np.ascontiguousarray(losses), dtype=np.longdouble)
+                np.zeros((), self.result) if self.empty else kernels.exact_sum(np.asarray(losses))
             )
         return np.asarray(losses).astype(self.result, copy=False)[()]
 

@@ -21,6 +21,7 @@ def direct_cross_entropy(
     gradient: bool,
     out: Any,
 ) -> Any: ...
+def exact_sum(a: Any) -> np.longdouble: ...
 
 softmax: np.ufunc
 softmax_where: np.ufunc

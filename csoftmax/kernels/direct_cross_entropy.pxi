@@ -6,8 +6,6 @@ from cpython.float cimport PyFloat_CheckExact
 from libc.stdlib cimport free
 from libcpp cimport bool as cpp_bool
 
-ctypedef long double longdouble
-
 cdef enum:
     LOSSES = 65536
 
@@ -29,7 +27,7 @@ cdef inline char label_kind(cnp.ndarray a) noexcept:
 
 cdef long double sum_of_losses(real* losses, char dtype, Problem& p, Py_ssize_t block) noexcept nogil:
     # `losses` has room for `block` rows.
-    cdef long double total = 0
+    cdef LongSum[longdouble] total
     cdef Py_ssize_t outer, lane
     cdef Problem q
     p.loss = view(<char*> losses, sizeof(real), 0, False)
@@ -38,9 +36,9 @@ cdef long double sum_of_losses(real* losses, char dtype, Problem& p, Py_ssize_t 
         while lane < p.lanes:
             q = part(p, outer, lane, min(block, p.lanes - lane))
             begin(CROSS_ENTROPY, dtype, q, RELEASE_FROM)
-            total += sum_exactly(losses, q.lanes)
+            add_to_sum(total, losses, q.lanes)
             lane += block
-    return total
+    return total.value()
 
 
 cdef long double sum_at_labels(const Problem& p, char dtype, bint weighted, bint ignores,
@@ -245,3 +243,22 @@ cdef object scalar_like(cnp.ndarray a, char dtype, long double value):
     cdef uint16_t h = float_to_half(f)
     return cnp.PyArray_ToScalar(<void*> &d if dtype == b'd' else <void*> &f if dtype == b'f' else
                                 <void*> &h if dtype == b'e' else <void*> &wide, a)
+
+
+def exact_sum(a):
+    """Sum of a float32, float64 or longdouble array, as a longdouble: rounded once or twice."""
+    cdef cnp.ndarray terms = cnp.PyArray_GETCONTIGUOUS(a)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(terms)
+    cdef char dtype = loop_of(terms)
+    cdef LongSum[longdouble] total
+    cdef long double value
+    if dtype == b'd':
+        add_to_sum(total, <double*> cnp.PyArray_DATA(terms), n)
+    elif dtype == b'g':
+        add_to_sum(total, <long double*> cnp.PyArray_DATA(terms), n)
+    elif dtype == b'f':
+        add_to_sum(total, <float*> cnp.PyArray_DATA(terms), n)
+    else:
+        raise TypeError(f"a has dtype {a.dtype}: expected float32, float64 or longdouble")
+    value = total.value()
+    return cnp.PyArray_ToScalar(&value, cnp.PyArray_EMPTY(0, NULL, cnp.NPY_LONGDOUBLE, 0))

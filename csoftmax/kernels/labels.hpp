@@ -20,10 +20,15 @@ template <class T> struct LongSum {
         return std::isfinite(sum) ? static_cast<long double>(sum) + error : sum;
     }
 };
-template <class T> inline long double sum_exactly(const T* x, std::ptrdiff_t n) {
+// total += all of x
+template <class T>
+inline void add_to_sum(LongSum<long double>& total, const T* x, std::ptrdiff_t n) {
     LongSum<Wide<T>> sums[4];  // several at a time: each is a chain
     for (std::ptrdiff_t i = 0; i < n; ++i) sums[i % 4].add(x[i]);
-    return (sums[0].value() + sums[1].value()) + (sums[2].value() + sums[3].value());
+    for (const auto& part : sums) {
+        total.add(part.sum);
+        total.error += part.error;
+    }
 }
 
 // What multiplies loss and gradient of a sample.

@@ -141,7 +141,11 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     T read_like[T](const T*, const char*, bint half)  # T is that of the first
     void write[T](char*, T, bint half)
 
+ctypedef long double longdouble
+
 cdef extern from "labels.hpp" namespace "csoftmax" nogil:
     T sample_scale[T](const T*, const Problem&, ptrdiff_t lane)
-    long double sum_exactly[T](const T*, ptrdiff_t n)
+    cdef cppclass LongSum[T]:
+        long double value()
+    void add_to_sum[T](LongSum[longdouble]&, const T*, ptrdiff_t n)
     long double sum_weights[T](const Problem&, cpp_bool weighted, cpp_bool ignores, cpp_bool& bad)
