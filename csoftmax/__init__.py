@@ -13,6 +13,7 @@ from csoftmax.functional import (
     softmax_vjp,
 )
 from csoftmax.layers import Dense, Layer, Softmax, SoftmaxCrossEntropy
+from csoftmax.linear import linear_cross_entropy, linear_cross_entropy_with_grad
 from csoftmax.losses import cce, cce_gradient, cross_entropy, cross_entropy_with_grad
 from csoftmax.threads import get_num_threads, set_num_threads, show_config, threads
 
@@ -27,6 +28,8 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_with_grad",
     "get_num_threads",
+    "linear_cross_entropy",
+    "linear_cross_entropy_with_grad",
     "log_softmax",
     "log_softmax_vjp",
     "logsumexp",

@@ -169,7 +169,7 @@ def cross_entropy(
     """
     options = (axis, class_weight, sample_weight, ignore_index, label_smoothing, reduction)
     loss = _direct(logits, target, *options, False, None)
-    return _Problem.of(logits, target, *options).loss() if loss is None else loss
+    return Problem.of(logits, target, *options).loss() if loss is None else loss
 
 
 def cross_entropy_with_grad(
@@ -223,14 +223,14 @@ def cross_entropy_with_grad(
     """
     options = (axis, class_weight, sample_weight, ignore_index, label_smoothing, reduction)
     both = _direct(logits, target, *options, True, out)
-    return _Problem.of(logits, target, *options).loss_and_gradient(out) if both is None else both
+    return Problem.of(logits, target, *options).loss_and_gradient(out) if both is None else both
 
 
-class _Problem(NamedTuple):
-    """Checked arguments, in the form that the kernels take them."""
+class Problem(NamedTuple):
+    """Checked arguments, in the form that the kernels take them. `csoftmax.linear` uses it too."""
 
     logits: Array
-    target: Array  # int64 labels, or probabilities in the dtype of the logits
+    target: Array  # int64 labels, or probabilities
     result: arguments.DType
     scale: Array  # weight of each sample in loss and gradient, float64 or wider
     class_weight: Array  # (C,) in the computing dtype; stride 0 if there are none
@@ -252,7 +252,7 @@ class _Problem(NamedTuple):
         ignore_index: int | None,
         label_smoothing: float,
         reduction: str,
-    ) -> _Problem:
+    ) -> Problem:
         x, result = arguments.real(logits, "logits")
         axis = arguments.one_axis(axis, x.ndim)
         classes = x.shape[axis]
@@ -277,9 +277,6 @@ class _Problem(NamedTuple):
             t, kept = _labels(t, samples, classes, ignore_index)
         elif arguments.kind(given) == "f":
             t = _probabilities(t, x.shape, ignore_index)
-            if arguments.result_dtype(t) != result:  # no rounding to float16 on the way
-                x = x.astype(arguments.computing_dtype(result), copy=False)
-            t = t.astype(arguments.result_dtype(x), copy=False)
         else:
             raise TypeError(
                 f"target has dtype {t.dtype}: expected integers (labels) or floats (probabilities)"
@@ -301,7 +298,7 @@ class _Problem(NamedTuple):
 
     def loss(self) -> Any:
         kernel, operands, axes = self._call("")
-        return self._reduce(kernel(*operands, axes=[*axes, ()]))
+        return self.reduce(kernel(*operands, axes=[*axes, ()]))
 
     @np.errstate(all="ignore")
     def loss_and_gradient(self, out: Array | None) -> tuple[Any, Array]:
@@ -312,7 +309,7 @@ class _Problem(NamedTuple):
         losses, _ = kernel(*operands, axes=[*axes, (), self.axis], out=(None, out))
         if self.empty:
             out[...] = 0
-        return self._reduce(losses), out
+        return self.reduce(losses), out
 
     def _call(self, suffix: str) -> tuple[Any, tuple[Any, ...], list[Any]]:
         # NumPy scalars: a plain Python number would make NumPy pick the float64 loop
@@ -322,10 +319,16 @@ class _Problem(NamedTuple):
             operands = (self.logits, self.target, *common, np.int64(self.ignore_index))
             return kernel, operands, [self.axis, (), (), 0, (), ()]
         kernel = getattr(kernels, "cross_entropy_probabilities" + suffix)
-        return kernel, (self.logits, self.target, *common), [self.axis, self.axis, (), 0, ()]
+        x, t = self.logits, self.target
+        if arguments.result_dtype(t) != self.result:  # no rounding to float16 on the way
+            x = x.astype(arguments.computing_dtype(self.result), copy=False)
+        with np.errstate(all="ignore"):
+            t = t.astype(arguments.result_dtype(x), copy=False)
+        return kernel, (x, t, *common), [self.axis, self.axis, (), 0, ()]
 
     @np.errstate(all="ignore")
-    def _reduce(self, losses: Any) -> Any:
+    def reduce(self, losses: Any) -> Any:
+        """What is returned of the losses of all samples."""
         if self.reduction != "none":
             losses = (
                 np.zeros((), self.result) if self.empty else kernels.exact_sum(np.asarray(losses))

@@ -10,6 +10,7 @@ column: on a 1-D vector ``a.T`` is ``a`` itself, and the product silently become
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ __all__ = [
     "cce_gradient",
     "cross_entropy",
     "cross_entropy_with_grad",
+    "linear_cross_entropy",
+    "linear_cross_entropy_with_grad",
     "log_softmax",
     "log_softmax_vjp",
     "logsumexp",
@@ -296,6 +299,105 @@ def _target_weights(
     raise TypeError(
         f"target has dtype {q.dtype}: expected integers (labels) or floats (probabilities)"
     )
+
+
+def linear_cross_entropy(
+    x: ArrayLike,
+    weight: ArrayLike,
+    target: ArrayLike,
+    *,
+    bias: Maybe = None,
+    axis: int = -1,
+    class_weight: Maybe = None,
+    sample_weight: Maybe = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    block_size: int | None = None,
+) -> Any:
+    """``cross_entropy`` of x @ weight.T + bias; there are no blocks here."""
+    return linear_cross_entropy_with_grad(
+        x,
+        weight,
+        target,
+        bias=bias,
+        axis=axis,
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+        reduction=reduction,
+        wrt=(),
+        block_size=block_size,
+    )[0]
+
+
+@np.errstate(all="ignore")
+def linear_cross_entropy_with_grad(
+    x: ArrayLike,
+    weight: ArrayLike,
+    target: ArrayLike,
+    *,
+    bias: Maybe = None,
+    axis: int = -1,
+    class_weight: Maybe = None,
+    sample_weight: Maybe = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    wrt: str | Collection[str] = ("x", "weight", "bias"),
+    block_size: int | None = None,
+) -> tuple[Any, tuple[Any, Any, Any]]:
+    """The same and its gradients (dx, dweight, dbias), None for what ``wrt`` does not name."""
+    operands = [_real(x, "x"), _real(weight, "weight")]
+    if bias is not None:
+        operands.append(_real(bias, "bias"))
+    (a, result), (w, _) = operands[:2]
+    compute = np.result_type(*(operand for operand, _ in operands))
+    if len({dtype for _, dtype in operands}) > 1:
+        result = compute
+    axis = _one_axis(axis, a.ndim)
+    rows = np.moveaxis(a, axis, -1).astype(compute, copy=False)
+    if w.ndim != 2 or w.shape[1] != rows.shape[-1]:
+        raise ValueError(
+            f"weight has shape {w.shape}: expected (C, {rows.shape[-1]}), "
+            f"as x has {rows.shape[-1]} features along axis {axis}"
+        )
+    if bias is not None and operands[2][0].shape != w.shape[:1]:
+        raise ValueError(
+            f"bias has shape {operands[2][0].shape}: expected {w.shape[:1]}, one number a class"
+        )
+    if block_size is not None and _integer(block_size, "block_size", "an integer or None") < 1:
+        raise ValueError(f"block_size is {block_size}: expected at least 1")
+    names = (wrt,) if isinstance(wrt, str) else wrt
+    if not isinstance(names, Collection) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f'wrt is {wrt!r}: expected some of "x", "weight" and "bias"')
+    if not set(names) <= {"x", "weight", "bias"}:
+        raise ValueError(f'wrt is {wrt!r}: expected some of "x", "weight" and "bias"')
+
+    logits = rows @ w.T if bias is None else rows @ w.T + operands[2][0]
+    loss, gradient = _cross_entropy(
+        np.moveaxis(logits, -1, axis),
+        target,
+        axis,
+        (class_weight, sample_weight, ignore_index, label_smoothing),
+        reduction,
+        None,
+        True,
+    )
+    gradient = np.moveaxis(gradient, axis, -1)
+    counts = gradient.any(axis=-1, keepdims=True)  # 0 * NaN is no zero
+    flat = gradient.reshape(-1, len(w))
+    dx = dweight = dbias = None
+    if "x" in names:
+        dx = np.moveaxis(np.where(counts, gradient @ w, 0), -1, axis)
+        dx = _deliver(dx, None, result)
+    if "weight" in names:
+        dweight = flat.T @ np.where(counts, rows, 0).reshape(-1, rows.shape[-1])
+        dweight = _deliver(dweight, None, result)
+    if "bias" in names and bias is not None:
+        dbias = _deliver(flat.sum(axis=0), None, result)
+    return _deliver(loss, None, result), (dx, dweight, dbias)
 
 
 # ---------------------------------------------------------------- encoding

@@ -25,14 +25,17 @@ VALID = {
     "cce_gradient": {"y": P, "yhat": P},
     "cross_entropy": {"logits": X, "target": LABELS},
     "cross_entropy_with_grad": {"logits": X, "target": LABELS},
+    "linear_cross_entropy": {"x": X[:, :3], "weight": X.T[:, :3], "target": LABELS},
+    "linear_cross_entropy_with_grad": {"x": X[:, :3], "weight": X.T[:, :3], "target": LABELS},
     "one_hot": {"labels": LABELS, "num_classes": 5},
     "to_categorical": {"y": LABELS, "num_classes": 5},
 }
 FORWARD = ["softmax", "log_softmax", "logsumexp"]
 PRODUCTS = ["softmax_vjp", "softmax_jvp", "log_softmax_vjp"]
 ENTROPIES = ["cross_entropy", "cross_entropy_with_grad"]
+LINEAR = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
 MANY_AXES = [*FORWARD, *PRODUCTS, "cce"]
-ONE_AXIS = ["softmax_jacobian", *ENTROPIES, "one_hot"]
+ONE_AXIS = ["softmax_jacobian", *ENTROPIES, *LINEAR, "one_hot"]
 OUT_SHAPES = {"logsumexp": (4,), **dict.fromkeys([*FORWARD[:2], *PRODUCTS, ENTROPIES[1]], (4, 5))}
 
 
@@ -65,6 +68,7 @@ def cases():
         *((f, a) for f in [*PRODUCTS[:2], "softmax_jacobian"] for a in VALID[f]),
         *((f, a) for f in ["log_softmax_vjp", "cce", "cce_gradient"] for a in VALID[f]),
         *((f, "logits") for f in ENTROPIES),
+        *((f, a) for f in LINEAR for a in ("x", "weight")),
         ("to_categorical", "y"),
     ]:
         shape = np.shape(VALID[function][argument])
@@ -114,7 +118,25 @@ def cases():
         yield function, "out", full(shape).tolist(), TypeError, "list"
         yield function, "out", (full(shape),), TypeError, "tuple"
 
-    for function in ENTROPIES:
+    for function in LINEAR:
+        for shape in ((4, 4), (4,), (0,), (1, 4, 4)):
+            yield function, "x", np.ones(shape), ValueError, "(5, 3)"
+        for shape in ((5, 4), (3, 5), (3,), (), (1, 5, 3)):
+            yield function, "weight", np.ones(shape), ValueError, str(shape)
+        for shape in ((4,), (1,), (5, 1), (1, 5), ()):
+            yield function, "bias", np.ones(shape), ValueError, str(shape)
+        for bad, says in not_real((5,)):
+            yield function, "bias", bad, TypeError, says
+        for bad in (1.0, "1", [1], True):
+            yield function, "block_size", bad, TypeError, repr(bad)
+        for bad in (0, -1):
+            yield function, "block_size", bad, ValueError, str(bad)
+    for bad in (None, 1, ["x", 1], [None]):
+        yield LINEAR[1], "wrt", bad, TypeError, repr(bad)
+    for bad in ("logits", "", ("x", "weigth"), ["bias "]):
+        yield LINEAR[1], "wrt", bad, ValueError, repr(bad)
+
+    for function in [*ENTROPIES, *LINEAR]:
         for label, position in ((5, 3), (-1, 0), (-100, 2), (2**40, 1)):
             bad = LABELS.copy()
             bad[position] = label
@@ -213,17 +235,19 @@ def test_public_functions_and_signatures_are_the_twins(csm):
             assert got[name].default == want[name].default
 
 
-@pytest.mark.parametrize("function", ENTROPIES)
+@pytest.mark.parametrize("function", [*ENTROPIES, *LINEAR])
 def test_ignore_index_needs_labels(csm, function):
+    call = {**VALID[function], "target": P}
     with pytest.raises(ValueError, match="ignore_index is 1"):
-        getattr(csm, function)(X, P, ignore_index=1)
+        getattr(csm, function)(**call, ignore_index=1)
 
 
-@pytest.mark.parametrize("function", [*FORWARD, "softmax_jacobian", *ENTROPIES])
+@pytest.mark.parametrize("function", [*FORWARD, "softmax_jacobian", *ENTROPIES, *LINEAR])
 def test_a_scalar_has_no_last_axis(csm, function):
-    args = (1.0, np.array(0)) if function in ENTROPIES else (1.0,)
+    first, *others = VALID[function]
+    call = {first: 1.0, **{name: np.zeros((1, 1), int) for name in others}}
     with pytest.raises(AxisError, match="axis -1"):
-        getattr(csm, function)(*args)
+        getattr(csm, function)(**call)
 
 
 def test_empty_labels_do_not_tell_the_number_of_classes(csm):

@@ -1,0 +1,359 @@
+"""Cross-entropy of a linear classifier, and its gradients, without the logits of all samples.
+
+Samples are taken in blocks: a matrix product makes their logits in one buffer, the kernel turns
+these into losses and gradients in place, and further products turn those into the gradients of the
+operands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from csoftmax import arguments
+from csoftmax.arguments import Array, DType
+from csoftmax.dispatch import kernels
+from csoftmax.losses import Problem
+
+__all__ = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
+
+OPERANDS = ("x", "weight", "bias")
+
+CACHE = 4 << 20  # bytes of samples and logits that a block should have: they are read three times
+LOGITS = 16 << 20  # bytes of logits that it may have in order to have
+GOOD_ROWS = 256  # samples: with fewer, products wait for the memory of weight and its gradient
+LEAST_ROWS = 40  # and never fewer than these: 40 MB of logits for 256,000 classes in float32
+SCRATCH = 4 << 20  # bytes of the gradient of weight that are added up at a time
+FEW_CLASSES = 128  # up to here matrices lie class by class: long rows for products and kernel
+
+
+def linear_cross_entropy(
+    x: ArrayLike,
+    weight: ArrayLike,
+    target: ArrayLike,
+    *,
+    bias: ArrayLike | None = None,
+    axis: int = -1,
+    class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    block_size: int | None = None,
+) -> Any:
+    r"""Cross-entropy of the logits ``x @ weight.T + bias``, which are never stored as a whole.
+
+    Parameters
+    ----------
+    x : array_like
+        Samples with D features along `axis`: shape (N, D), or any other with one axis of D. Dtypes
+        as for `csoftmax.softmax`.
+    weight : array_like, shape (C, D)
+        A row of weights for each class.
+    target : array_like
+        Labels in [0, C), of any integer dtype and the shape of `x` without `axis`; or
+        probabilities, of a floating dtype and the shape of `x` with C in place of D.
+    bias : array_like, shape (C,), optional
+        Added to the logits.
+    axis : int, default -1
+        Axis of the features in `x`, and of the classes in target probabilities; 0 if samples are
+        columns.
+    class_weight, sample_weight, ignore_index, label_smoothing, reduction
+        As in `csoftmax.cross_entropy`.
+    block_size : int, optional
+        Number of samples that are taken at a time. By default so many that samples and logits of a
+        block take 4 MB, but at least 256 samples as long as their logits take at most 16 MB, and 40
+        in any case.
+
+    Returns
+    -------
+    scalar or ndarray
+        The loss, as `csoftmax.cross_entropy` returns it, in the common dtype of the operands.
+
+    Raises
+    ------
+    TypeError
+        If an argument has an unsuitable type or dtype.
+    ValueError
+        If an argument has a wrong shape or an option an unknown value.
+    IndexError
+        If a label is neither in [0, C) nor `ignore_index`; it names the label and its position.
+
+    Notes
+    -----
+    .. math:: L = \operatorname{cross\_entropy}(X W^\top + b,\ \text{target})
+
+    Beside its operands it needs memory for the logits of one block. Operands of other dtypes than
+    float32, float64 and longdouble, or of different ones, are converted: `weight` as a whole,
+    samples block by block. The matrix products use the threads of NumPy's BLAS library, all else
+    one thread. Ignored samples take no time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from csoftmax import linear_cross_entropy
+    >>> x = np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> weight = np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 0.0]])
+    >>> float(linear_cross_entropy(x, weight, [0, 1]).round(6))
+    0.239545
+    """
+    linear = _Linear.of(x, weight, bias, axis, block_size)
+    problem = linear.problem(
+        target, class_weight, sample_weight, ignore_index, label_smoothing, reduction
+    )
+    return linear.evaluate(problem, ())[0]
+
+
+def linear_cross_entropy_with_grad(
+    x: ArrayLike,
+    weight: ArrayLike,
+    target: ArrayLike,
+    *,
+    bias: ArrayLike | None = None,
+    axis: int = -1,
+    class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    wrt: str | Collection[str] = OPERANDS,
+    block_size: int | None = None,
+) -> tuple[Any, tuple[Array | None, Array | None, Array | None]]:
+    r"""Cross-entropy of the logits ``x @ weight.T + bias`` and its gradients, in one pass.
+
+    Parameters
+    ----------
+    x, weight, target, bias, axis, class_weight, sample_weight, ignore_index, label_smoothing,
+    reduction, block_size
+        As in `linear_cross_entropy`.
+    wrt : {"x", "weight", "bias"} or several of them, default all
+        With respect to what gradients are computed.
+
+    Returns
+    -------
+    loss : scalar or ndarray
+        As `linear_cross_entropy` returns it.
+    gradients : tuple of three
+        Gradients with respect to `x`, `weight` and `bias`, of their shapes and in the dtype of the
+        loss; None for what `wrt` does not name and for a bias that there is not. For reduction
+        "none" those of the sum of the losses.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        As `linear_cross_entropy` does, and for an unsuitable `wrt`.
+
+    Notes
+    -----
+    With the gradient :math:`G` of `csoftmax.cross_entropy_with_grad` with respect to the logits, of
+    shape (N, C), they are
+
+    .. math:: \frac{\partial L}{\partial X} = G W, \quad
+       \frac{\partial L}{\partial W} = G^\top X, \quad
+       \frac{\partial L}{\partial b} = \sum_i G_i
+
+    An ignored sample contributes nothing to any, and its own is 0, even where it holds NaN. Beside
+    operands and gradients there are in memory the logits of one block and 4 MB of the gradient of
+    `weight`, or one row of it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from csoftmax import linear_cross_entropy_with_grad
+    >>> x = np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> weight = np.zeros((2, 2))
+    >>> loss, (dx, dweight, dbias) = linear_cross_entropy_with_grad(x, weight, [0, 1], wrt="weight")
+    >>> dweight
+    array([[-0.25,  0.25],
+           [ 0.25, -0.25]])
+    >>> dx is None and dbias is None
+    True
+    """
+    linear = _Linear.of(x, weight, bias, axis, block_size)
+    problem = linear.problem(
+        target, class_weight, sample_weight, ignore_index, label_smoothing, reduction
+    )
+    return linear.evaluate(problem, _names(wrt))
+
+
+class _Linear(NamedTuple):
+    """Checked operands."""
+
+    x: Array  # (N, D), in the dtype that it came in
+    weight: Array  # (C, D), as BLAS takes it, in the dtype to compute in
+    bias: Array | None  # (C,), in that dtype
+    result: DType
+    samples: tuple[int, ...]  # shape of the samples, N in all
+    axis: int
+    block_size: int
+
+    @classmethod
+    @np.errstate(all="ignore")
+    def of(
+        cls,
+        x: ArrayLike,
+        weight: ArrayLike,
+        bias: ArrayLike | None,
+        axis: int,
+        block_size: int | None,
+    ) -> _Linear:
+        a, result = arguments.real(x, "x")
+        w, other = arguments.real(weight, "weight")
+        result = _common(result, other)
+        axis = arguments.one_axis(axis, a.ndim)
+        features = a.shape[axis]
+        if w.ndim != 2 or w.shape[1] != features:
+            raise ValueError(
+                f"weight has shape {w.shape}: expected (C, {features}), "
+                f"as x has {features} features along axis {axis}"
+            )
+        b = None
+        if bias is not None:
+            b, other = arguments.real(bias, "bias")
+            result = _common(result, other)
+            if b.shape != w.shape[:1]:
+                raise ValueError(
+                    f"bias has shape {b.shape}: expected {w.shape[:1]}, one number a class"
+                )
+        dtype = arguments.computing_dtype(result)
+        if block_size is None:
+            rows = _block_size(len(w), features, dtype.itemsize)
+        elif (rows := arguments.integer(block_size, "block_size", "an integer or None")) < 1:
+            raise ValueError(f"block_size is {block_size}: expected at least 1")
+        samples = a.shape[:axis] + a.shape[axis + 1 :]
+        return cls(
+            np.moveaxis(a, axis, -1).reshape(int(np.prod(samples)), features),
+            _for_blas(w, dtype),
+            None if b is None else b.astype(dtype, copy=False),
+            result,
+            samples,
+            axis,
+            rows,
+        )
+
+    def problem(self, target: ArrayLike, *options: Any) -> Problem:
+        """That of logits which are not there, in the shape that target and options must fit."""
+        shape = (*self.samples[: self.axis], len(self.weight), *self.samples[self.axis :])
+        logits = np.broadcast_to(np.zeros((), self.weight.dtype), shape)
+        return Problem.of(logits, target, self.axis, *options)
+
+    @np.errstate(all="ignore")
+    def evaluate(
+        self, problem: Problem, wrt: Collection[str]
+    ) -> tuple[Any, tuple[Array | None, Array | None, Array | None]]:
+        """The loss, and the gradients that are named."""
+        count, dtype = len(self.x), self.weight.dtype
+        losses = np.zeros(count, dtype)
+        dx = np.zeros_like(self.x, dtype, subok=False) if "x" in wrt else None
+        dweight = np.zeros(self.weight.shape, dtype) if "weight" in wrt else None
+        dbias = np.zeros_like(self.bias) if self.bias is not None and "bias" in wrt else None
+        former = kernels.set_serial(True)
+        try:
+            if not problem.empty:
+                self._add_blocks(problem, bool(wrt), losses, dx, dweight, dbias)
+        finally:
+            kernels.set_serial(former)
+        if dx is not None:
+            dx = np.moveaxis(dx.reshape(*self.samples, self.x.shape[1]), -1, self.axis)
+        loss = problem._replace(result=self.result).reduce(losses.reshape(self.samples))
+        return loss, (self._deliver(dx), self._deliver(dweight), self._deliver(dbias))
+
+    def _add_blocks(
+        self,
+        problem: Problem,
+        with_grad: bool,
+        losses: Array,
+        dx: Array | None,
+        dweight: Array | None,
+        dbias: Array | None,
+    ) -> None:
+        target, scale = problem.target, problem.scale
+        classes, features = self.weight.shape
+        kept = None
+        if target.dtype.kind == "i":
+            target = target.reshape(-1)
+            counts = target != problem.ignore_index
+            if not counts.all():
+                kept = np.flatnonzero(counts)
+        else:
+            target = np.moveaxis(target, self.axis, -1).reshape(len(self.x), classes)
+        if scale.ndim:
+            scale = scale.reshape(-1)
+        count = len(self.x) if kept is None else len(kept)
+        size = max(1, min(self.block_size, count))
+        dtype = self.weight.dtype
+        order: Any = "F" if classes <= FEW_CLASSES else "C"
+        buffer = np.empty((size, classes), dtype, order)
+        step = max(1, min(classes, SCRATCH // max(1, features * dtype.itemsize)))
+        scratch = np.empty((step, features) if dweight is not None else 0, dtype, order)
+
+        for start in range(0, count, size):
+            chosen: Any = slice(start, min(start + size, count))
+            logits = buffer[: chosen.stop - start]
+            if kept is not None:
+                chosen = kept[chosen]
+            x = _for_blas(self.x[chosen], dtype)
+            np.matmul(x, self.weight.T, out=logits)
+            if self.bias is not None:
+                logits += self.bias
+            part = problem._replace(
+                logits=logits,
+                target=target[chosen],
+                scale=scale[chosen] if scale.ndim else scale,
+                axis=1,
+                reduction="none",
+            )
+            if not with_grad:
+                losses[chosen] = part.loss()
+                continue
+            losses[chosen], gradient = part.loss_and_gradient(logits)
+            if dx is not None and kept is None:
+                np.matmul(gradient, self.weight, out=dx[chosen])
+            elif dx is not None:
+                dx[chosen] = gradient @ self.weight
+            if dweight is not None:
+                for first in range(0, classes, step):
+                    total = dweight[first : first + step]
+                    product = scratch[: len(total)]
+                    np.matmul(gradient[:, first : first + step].T, x, out=product)
+                    np.add(total, product, out=total)
+            if dbias is not None:
+                dbias += gradient.sum(axis=0)
+
+    def _deliver(self, gradient: Array | None) -> Array | None:
+        return None if gradient is None else gradient.astype(self.result, copy=False)
+
+
+def _block_size(classes: int, features: int, itemsize: int) -> int:
+    in_cache = CACHE // max(1, (classes + features) * itemsize)
+    allowed = LOGITS // max(1, classes * itemsize)
+    return max(1, LEAST_ROWS, min(max(in_cache, GOOD_ROWS), allowed))
+
+
+def _common(a: DType, b: DType) -> DType:
+    """The dtype of results of both; NumPy knows none of float16 and bfloat16."""
+    if a == b:
+        return a
+    return np.result_type(arguments.computing_dtype(a), arguments.computing_dtype(b))
+
+
+def _for_blas(a: Array, dtype: DType) -> Array:
+    """A matrix in that dtype, copied if need be so that NumPy hands it to BLAS as it is."""
+    a = a.astype(dtype, copy=False)
+    size, (row, column), (rows, columns) = dtype.itemsize, a.strides, a.shape
+    by_rows = column == size and row >= columns * size and row % size == 0
+    by_columns = row == size and column >= rows * size and column % size == 0
+    return a if a.flags.aligned and (by_rows or by_columns) else a.copy()
+
+
+def _names(wrt: str | Collection[str]) -> Collection[str]:
+    names = (wrt,) if isinstance(wrt, str) else wrt
+    expected = 'some of "x", "weight" and "bias"'
+    if not isinstance(names, Collection) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"wrt is {wrt!r}: expected {expected}")
+    if not set(names) <= set(OPERANDS):
+        raise ValueError(f"wrt is {wrt!r}: expected {expected}")
+    return names
