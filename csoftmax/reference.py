@@ -387,13 +387,14 @@ def linear_cross_entropy_with_grad(
     )
     gradient = np.moveaxis(gradient, axis, -1)
     counts = gradient.any(axis=-1, keepdims=True)  # 0 * NaN is no zero
-    flat = gradient.reshape(-1, len(w))
+    count = int(np.prod(rows.shape[:-1]))
+    flat = gradient.reshape(count, len(w))
     dx = dweight = dbias = None
     if "x" in names:
         dx = np.moveaxis(np.where(counts, gradient @ w, 0), -1, axis)
         dx = _deliver(dx, None, result)
     if "weight" in names:
-        dweight = flat.T @ np.where(counts, rows, 0).reshape(-1, rows.shape[-1])
+        dweight = flat.T @ np.where(counts, rows, 0).reshape(count, rows.shape[-1])
         dweight = _deliver(dweight, None, result)
     if "bias" in names and bias is not None:
         dbias = _deliver(flat.sum(axis=0), None, result)

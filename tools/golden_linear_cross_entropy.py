@@ -55,9 +55,7 @@ def with_results(case: dict[str, Any]) -> dict[str, Any]:
         for name in ("x", "weight", "bias")
         if case[name] is not None
     }
-    target = torch.tensor(case["target"])
-    if target.is_floating_point():
-        target = target.double()
+    target = torch.from_numpy(np.array(case["target"]))  # float64, or labels
     weight = case["class_weight"]
     options: dict[str, Any] = {
         "weight": None if weight is None else torch.tensor(weight, dtype=torch.float64),
