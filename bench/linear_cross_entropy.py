@@ -217,7 +217,8 @@ def measure(number: int, threads: int, rounds: int) -> dict[str, Any]:
             shuffle(names)
             for name in names:
                 stdin, stdout = processes[name].stdin, processes[name].stdout
-                assert stdin is not None and stdout is not None
+                assert stdin is not None
+                assert stdout is not None
                 stdin.write("go\n")
                 stdin.flush()
                 if not (line := stdout.readline()):

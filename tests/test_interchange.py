@@ -28,9 +28,22 @@ CALLS = {
     "cce_gradient": {"y": P, "yhat": P},
     "cross_entropy": {"logits": X, "target": LABELS, "sample_weight": WEIGHTS},
     "cross_entropy_with_grad": {"logits": X, "target": P, "class_weight": P[0]},
+    "linear_cross_entropy": {
+        "x": X,
+        "weight": P[:5],
+        "target": LABELS % 5,
+        "bias": P[:5, 0].copy(),
+    },
+    "linear_cross_entropy_with_grad": {"x": X, "weight": P[:5], "target": LABELS % 5},
     "one_hot": {"labels": LABELS},
     "to_categorical": {"y": LABELS},
 }
+
+
+def flat(result):
+    if not isinstance(result, tuple):
+        return [] if result is None else [result]
+    return [part for item in result for part in flat(item)]
 
 
 class DLPack:
@@ -80,7 +93,7 @@ def test_same_results(compiled, library, function):
     call, (convert, _) = getattr(compiled, function), library
     want = call(**CALLS[function])
     got = call(**{name: convert(a) for name, a in CALLS[function].items()})
-    for g, w in zip(got, want, strict=True) if isinstance(got, tuple) else [(got, want)]:
+    for g, w in zip(flat(got), flat(want), strict=True):
         assert type(g) is type(w)
         assert g.dtype == w.dtype
         assert_same_bits(compiled, g, w)
