@@ -5,6 +5,8 @@
 # caller takes the gufunc.
 from cpython.long cimport PyLong_AsLong, PyLong_CheckExact
 
+from numpy import empty_like
+
 cdef enum:
     MAX_OPERANDS = 6
     MAX_JOINED = 4
@@ -295,7 +297,7 @@ def direct(int number, x, y, axis, out):
         elif cnp.PyArray_IS_F_CONTIGUOUS(a):
             result = cnp.PyArray_EMPTY(ndim, shape, cnp.PyArray_TYPE(a), 1)
         else:
-            return None
+            result = empty_like(a)
     else:
         if not cnp.PyArray_CheckExact(out):
             return None

@@ -148,7 +148,7 @@ def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_in
         elif cnp.PyArray_IS_C_CONTIGUOUS(a):
             result = cnp.PyArray_EMPTY(ndim, shape, cnp.PyArray_TYPE(a), 0)
         else:
-            return None
+            result = empty_like(a)
     if reduced_by == NONE:
         for d in range(ndim - 1):
             reduced[0][d] = shape[d] if d < along else shape[d + 1]

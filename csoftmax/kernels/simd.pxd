@@ -71,14 +71,6 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     void spread_result[T](const Row[T]& rows, int i, Row[T]& row)
     void gather_maximum[T](Row[T]& rows, int i, const Row[T]& row)
     void gather_sums[T](Row[T]& rows, int i, bint weighted, const Row[T]& row)
-    void find_row_terms[T](const T* x, T* e, ptrdiff_t steps, const Row[T]* row, ptrdiff_t ahead)
-    void find_terms[T](const T* x, ptrdiff_t stride, T* e, ptrdiff_t e_stride, ptrdiff_t steps,
-                       const Row[T]* rows, ptrdiff_t vectors, ptrdiff_t ahead)
-    void find_maxima[T](const T* x, ptrdiff_t stride, ptrdiff_t steps, Row[T]*, ptrdiff_t vectors)
-    void add_terms[T](const T* e, ptrdiff_t stride, ptrdiff_t steps, bint apart, Order, Row[T]*,
-                      ptrdiff_t vectors)
-    void divide_terms[T](const T* e, ptrdiff_t stride, T* out, ptrdiff_t out_stride,
-                         ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors)
     Vec[T] at_or_below_peak[T](Vec[T] e, Vec[T] at, Vec[T] below, Vec[T] peak)
     Vec[T] dominant_peak[T](const Row[T]&, Vec[T] rest)
     Vec[T] gap[T](Vec[T] w, Vec[T] x, const Anchor[T]&)
@@ -97,6 +89,16 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     Vec[T] row_logsumexp "csoftmax::logsumexp"[T](Row[T]&)
     void add_exact_terms[T](const T*, ptrdiff_t stride, ptrdiff_t steps, const Row[T]*, Exact[T]*)
     Vec[T] logsumexp_again[T](const Row[T]&, Vec[T] usual)
+
+cdef extern from "loops.hpp" namespace "csoftmax" nogil:
+    void find_row_terms[T](const T* x, T* e, ptrdiff_t steps, const Row[T]* row, ptrdiff_t ahead)
+    void find_terms[T](const T* x, ptrdiff_t stride, T* e, ptrdiff_t e_stride, ptrdiff_t steps,
+                       const Row[T]* rows, ptrdiff_t vectors, ptrdiff_t ahead)
+    void find_maxima[T](const T* x, ptrdiff_t stride, ptrdiff_t steps, Row[T]*, ptrdiff_t vectors)
+    void add_terms[T](const T* e, ptrdiff_t stride, ptrdiff_t steps, bint apart, Order, Row[T]*,
+                      ptrdiff_t vectors)
+    void divide_terms[T](const T* e, ptrdiff_t stride, T* out, ptrdiff_t out_stride,
+                         ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors)
 
 cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     cdef cppclass View:

@@ -1,0 +1,180 @@
+// loops.hpp - the inner loops of the softmax family, over registers of rows or of one row.
+//
+// Several registers go side by side wherever a loop is a chain of dependent steps. `stride` is the
+// distance of two classes, in entries; registers of rows lie next to each other.
+#pragma once
+
+#include "row.hpp"
+
+namespace csoftmax {
+
+// e_j <- exp(x_j - max) * peak, for M registers of rows side by side and N / M classes,
+template <class T, int N, int M>
+CSOFTMAX_INLINE void terms_at(const T* x, std::ptrdiff_t stride, T* e, std::ptrdiff_t e_stride,
+                              const Anchor<T> (&anchors)[M]) {
+    constexpr int W = Vec<T>::LANES;
+    Vec<T> some[N];
+    for (int i = 0; i < N; ++i) some[i] = load(x + i / M * stride + i % M * W);
+    terms(some, anchors, some);
+    for (int i = 0; i < N; ++i) store(e + i / M * e_stride + i % M * W, some[i]);
+}
+// for all classes,
+template <int M, class T>
+CSOFTMAX_INLINE void find_some_terms(const T* x, std::ptrdiff_t stride, T* e,
+                                     std::ptrdiff_t e_stride, std::ptrdiff_t steps,
+                                     const Row<T>* rows, std::ptrdiff_t ahead) {
+    constexpr int W = Vec<T>::LANES, N = TOGETHER, CLASSES = N / M;
+    Anchor<T> anchors[M];
+    for (int i = 0; i < M; ++i) anchors[i] = rows[i].anchor;
+    for (; steps >= CLASSES; steps -= CLASSES, x += CLASSES * stride, e += CLASSES * e_stride) {
+        if (M == 1 && stride == W)
+            for (std::size_t k = 0; k < N * W * sizeof(T); k += 64) prefetch(x, ahead + k);
+        terms_at<T, N>(x, stride, e, e_stride, anchors);
+    }
+    for (; steps > 0; --steps, x += stride, e += e_stride)
+        terms_at<T, M>(x, stride, e, e_stride, anchors);
+}
+// and for `vectors` registers of rows.
+template <class T>
+CSOFTMAX_APART void find_terms(const T* x, std::ptrdiff_t stride, T* e, std::ptrdiff_t e_stride,
+                               std::ptrdiff_t steps, const Row<T>* rows, std::ptrdiff_t vectors,
+                                std::ptrdiff_t ahead) {
+    constexpr int W = Vec<T>::LANES, M = 2;
+    for (; vectors >= M; vectors -= M, rows += M, x += M * W, e += M * W)
+        find_some_terms<M>(x, stride, e, e_stride, steps, rows, ahead);
+    for (; vectors > 0; --vectors, ++rows, x += W, e += W)
+        find_some_terms<1>(x, stride, e, e_stride, steps, rows, ahead);
+}
+
+// The same for one row along its registers: strides that are known make better code.
+template <class T>
+CSOFTMAX_APART void find_row_terms(const T* x, T* e, std::ptrdiff_t steps, const Row<T>* row,
+                                   std::ptrdiff_t ahead) {
+    constexpr int W = Vec<T>::LANES;
+    find_some_terms<1>(x, W, e, W, steps, row, ahead);
+}
+
+// The largest of x_j, for N registers of rows side by side. A NaN may get lost here: its term will
+// not.
+template <int N, class T>
+CSOFTMAX_INLINE void find_some_maxima(const T* x, std::ptrdiff_t stride, std::ptrdiff_t steps,
+                                      Row<T>* rows) {
+    constexpr int W = Vec<T>::LANES;
+    Vec<T> a[N], b[N];
+    for (int v = 0; v < N; ++v) a[v] = b[v] = rows[v].max;
+    for (; steps >= 4; steps -= 4, x += 4 * stride)
+        for (int v = 0; v < N; ++v) {
+            a[v] = max(max(load(x + v * W), load(x + stride + v * W)), a[v]);
+            b[v] = max(max(load(x + 2 * stride + v * W), load(x + 3 * stride + v * W)), b[v]);
+        }
+    for (; steps > 0; --steps, x += stride)
+        for (int v = 0; v < N; ++v) a[v] = max(load(x + v * W), a[v]);
+    for (int v = 0; v < N; ++v) rows[v].max = max(a[v], b[v]);
+}
+template <class T>
+CSOFTMAX_APART void find_maxima(const T* x, std::ptrdiff_t stride, std::ptrdiff_t steps,
+                                 Row<T>* rows, std::ptrdiff_t vectors) {
+    constexpr int N = TOGETHER, W = Vec<T>::LANES;
+    for (; vectors >= N; vectors -= N, rows += N, x += N * W)
+        find_some_maxima<N>(x, stride, steps, rows);
+    for (; vectors > 0; --vectors, ++rows, x += W) find_some_maxima<1>(x, stride, steps, rows);
+}
+
+// What the term e adds to the sum below the peak, and to the ties.
+template <class T> CSOFTMAX_INLINE Vec<T> below(Vec<T> e, Vec<T> peak) {
+    return choose(e >= peak, broadcast(T(0)), e);
+}
+template <class T> CSOFTMAX_INLINE Vec<T> tie(Vec<T> e, Vec<T> peak) {
+    return choose(e >= peak, broadcast(T(1)), broadcast(T(0)));
+}
+
+// sum.lanes[i] += up to BLOCK terms, for N registers of rows side by side. `apart`: the peak and its
+// ties are counted instead of summed.
+template <int count, bool apart, int N, class T>
+CSOFTMAX_INLINE void add_block(const T* e, std::ptrdiff_t stride, const Vec<T> (&peaks)[N],
+                               Vec<T> (&ties)[N], Exact<T> (&sums)[N]) {
+    for (int v = 0; v < N; ++v) {
+        Vec<T> some[BLOCK];
+        for (int k = 0; k < BLOCK; ++k)
+            some[k] = k < count ? load(e + k * stride + v * Vec<T>::LANES) : broadcast(T(0));
+        for (int k = 0; k < count && apart; ++k) {
+            ties[v] = ties[v] + tie(some[k], peaks[v]);
+            some[k] = below(some[k], peaks[v]);
+        }
+        sums[v] = add_pairs(sums[v], some[0] + some[1], some[2] + some[3]);
+    }
+}
+template <bool apart, int N, class T>
+CSOFTMAX_INLINE void add_some_terms(const T* e, std::ptrdiff_t stride, std::ptrdiff_t steps,
+                                    Row<T>* rows, std::ptrdiff_t i) {
+    Vec<T> peaks[N], ties[N];
+    Exact<T> sums[N];
+    for (int v = 0; v < N; ++v) {
+        peaks[v] = rows[v].anchor.peak.value;
+        ties[v] = broadcast(T(0));
+        sums[v] = rows[v].sum.lanes[i];
+    }
+    for (; steps >= BLOCK; steps -= BLOCK, e += BLOCK * stride)
+        add_block<BLOCK, apart>(e, stride, peaks, ties, sums);
+    static_assert(BLOCK == 4, "the rest of a block");
+    if (steps == 1) add_block<1, apart>(e, stride, peaks, ties, sums);
+    if (steps == 2) add_block<2, apart>(e, stride, peaks, ties, sums);
+    if (steps == 3) add_block<3, apart>(e, stride, peaks, ties, sums);
+    for (int v = 0; v < N; ++v) {
+        rows[v].sum.lanes[i] = sums[v];
+        if (apart) rows[v].ties = rows[v].ties + ties[v];  // many at once: 2^24 + 1 is no float
+    }
+}
+template <bool apart, class T>
+CSOFTMAX_INLINE void add_all_terms(const T* e, std::ptrdiff_t stride, std::ptrdiff_t steps,
+                                   Order order, Row<T>* rows, std::ptrdiff_t vectors) {
+    constexpr int N = TOGETHER, W = Vec<T>::LANES;
+    const std::ptrdiff_t registers = order.registers;
+    for (std::ptrdiff_t i = 0; i < registers && i < steps; ++i) {
+        const std::ptrdiff_t count = (steps - i + registers - 1) / registers;
+        const T* here = e + i * stride;
+        std::ptrdiff_t v = 0;
+        for (; W > 1 && v + N <= vectors; v += N)  // without lanes there is no column form
+            add_some_terms<apart, N>(here + v * W, stride * registers, count, rows + v, i);
+        for (; v < vectors; ++v)
+            add_some_terms<apart, 1>(here + v * W, stride * registers, count, rows + v, i);
+    }
+}
+template <class T>
+CSOFTMAX_INLINE void add_terms(const T* e, std::ptrdiff_t stride, std::ptrdiff_t steps, bool apart,
+                               Order order, Row<T>* rows, std::ptrdiff_t vectors) {
+    if (apart)
+        add_all_terms<true>(e, stride, steps, order, rows, vectors);
+    else
+        add_all_terms<false>(e, stride, steps, order, rows, vectors);
+}
+
+// out_j <- e_j / sum, for M registers of rows side by side,
+template <int M, class T>
+CSOFTMAX_INLINE void divide_some_terms(const T* e, std::ptrdiff_t stride, T* out,
+                                       std::ptrdiff_t out_stride, std::ptrdiff_t steps,
+                                       const Row<T>* rows) {
+    constexpr int W = Vec<T>::LANES, CLASSES = TOGETHER / M;
+    Divisor<T> divisors[M];
+    for (int v = 0; v < M; ++v) divisors[v] = rows[v].divisor;
+    auto divide_at = [&](std::ptrdiff_t j) {
+        for (int v = 0; v < M; ++v)
+            store(out + j * out_stride + v * W, divide(load(e + j * stride + v * W), divisors[v]));
+    };
+    for (; steps >= CLASSES; steps -= CLASSES, e += CLASSES * stride, out += CLASSES * out_stride)
+        for (int j = 0; j < CLASSES; ++j) divide_at(j);
+    for (int j = 0; j < steps; ++j) divide_at(j);
+}
+// and for `vectors` of them.
+template <class T>
+CSOFTMAX_INLINE void divide_terms(const T* e, std::ptrdiff_t stride, T* out,
+                                  std::ptrdiff_t out_stride, std::ptrdiff_t steps,
+                                  const Row<T>* rows, std::ptrdiff_t vectors) {
+    constexpr int M = TOGETHER, W = Vec<T>::LANES;
+    for (; vectors >= M; vectors -= M, rows += M, e += M * W, out += M * W)
+        divide_some_terms<M>(e, stride, out, out_stride, steps, rows);
+    for (; vectors > 0; --vectors, ++rows, e += W, out += W)
+        divide_some_terms<1>(e, stride, out, out_stride, steps, rows);
+}
+
+}  // namespace csoftmax
