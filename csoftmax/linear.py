@@ -203,6 +203,10 @@ class _Linear(NamedTuple):
         a, result = arguments.real(x, "x")
         w, other = arguments.real(weight, "weight")
         result = _common(result, other)
+        b = None
+        if bias is not None:
+            b, other = arguments.real(bias, "bias")
+            result = _common(result, other)
         axis = arguments.one_axis(axis, a.ndim)
         features = a.shape[axis]
         if w.ndim != 2 or w.shape[1] != features:
@@ -210,14 +214,10 @@ class _Linear(NamedTuple):
                 f"weight has shape {w.shape}: expected (C, {features}), "
                 f"as x has {features} features along axis {axis}"
             )
-        b = None
-        if bias is not None:
-            b, other = arguments.real(bias, "bias")
-            result = _common(result, other)
-            if b.shape != w.shape[:1]:
-                raise ValueError(
-                    f"bias has shape {b.shape}: expected {w.shape[:1]}, one number a class"
-                )
+        if b is not None and b.shape != w.shape[:1]:
+            raise ValueError(
+                f"bias has shape {b.shape}: expected {w.shape[:1]}, one number a class"
+            )
         dtype = arguments.computing_dtype(result)
         if block_size is None:
             rows = _block_size(len(w), features, dtype.itemsize)

@@ -21,6 +21,7 @@ PRODUCTS = ["softmax_vjp", "softmax_jvp", "log_softmax_vjp"]
 PAIRS = [*PRODUCTS, "cce", "cce_gradient"]
 ENCODINGS = ["one_hot", "to_categorical"]
 ENTROPIES = ["cross_entropy", "cross_entropy_with_grad"]
+LINEAR = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
 
 
 def wide(x):
@@ -210,13 +211,19 @@ def test_layers(draw, compiled, function):
             np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-3)
 
 
+def flat(result):
+    if isinstance(result, tuple):
+        return tuple(part for item in result for part in flat(item))
+    return () if result is None else (result,)
+
+
 def outcome(module, function, args):
     """What a call returns, in outline and whole; or the type of its error, and nothing."""
     try:
         result = getattr(module, function)(**args)
     except Exception as error:
         return type(error), ()
-    parts = result if isinstance(result, tuple) else (result,)
+    parts = flat(result)
     return [(type(part), part.dtype, part.shape) for part in parts], parts
 
 
@@ -229,6 +236,44 @@ def assert_like_twin(compiled, function, args):
     want, truth = outcome(twin, function, args)
     assert got == want, args
     return values, truth
+
+
+@pytest.mark.parametrize("function", LINEAR)
+@trials
+def test_linear_cross_entropy(draw, compiled, function):
+    rng = draw.rng
+    samples = tuple(
+        rng.integers(0 if draw.one_of([0, 0, 1]) else 1, 9, rng.integers(0, 3)).tolist()
+    )
+    features, classes = draw.one_of([1, 3, 20]), draw.one_of([1, 2, 40])
+    axis = draw.one_of(range(-len(samples) - 1, len(samples) + 1))
+    at = axis % (len(samples) + 1)
+    dtype = draw.one_of(["float32", "float64"])
+
+    def normal(*shape):
+        return draw.lay_out(rng.normal(size=shape).astype(dtype))
+
+    args = {
+        "x": normal(*samples[:at], features, *samples[at:]),
+        "weight": normal(classes, features),
+        "target": np.asarray(rng.integers(classes, size=samples)),
+        "bias": draw.one_of([None, normal(classes)]),
+        "axis": axis,
+        "class_weight": draw.one_of([None, rng.random(classes)]),
+        "sample_weight": draw.one_of([None, rng.random(samples)]),
+        "ignore_index": draw.one_of([None, 0]),
+        "label_smoothing": draw.one_of([0.0, 0.3]),
+        "reduction": draw.one_of(["mean", "sum", "none"]),
+        "block_size": draw.one_of([None, 1, 3]),
+    }
+    if draw.one_of([True, False]):
+        shape = (*samples[:at], classes, *samples[at:])
+        args.update(target=rng.random(shape).astype(dtype), ignore_index=None)
+    if function == "linear_cross_entropy_with_grad":
+        args["wrt"] = draw.one_of([("x", "weight", "bias"), "weight", ("bias", "x"), ()])
+    rtol = 1e-3 if dtype == "float32" else 1e-10
+    for got, want in zip(*assert_like_twin(compiled, function, args), strict=True):
+        np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol)
 
 
 @pytest.mark.parametrize("function", ENCODINGS)
@@ -259,6 +304,8 @@ def test_spoilt_argument(draw, compiled, function):
     targets = [np.asarray(rng.integers(0, shape[axis], samples)), rng.random(shape)]
     args = {
         "axis": axis,
+        "bias": rng.random(shape[axis]),
+        "block_size": 2,
         "class_weight": rng.random(shape[axis]),
         "dtype": draw.one_of(FLOATS),
         "ignore_index": draw.one_of([None, 1]),
@@ -270,6 +317,8 @@ def test_spoilt_argument(draw, compiled, function):
         "reduction": draw.one_of(["mean", "sum", "none"]),
         "sample_weight": rng.random(samples),
         "target": draw.one_of(targets),
+        "weight": rng.random((shape[axis], shape[axis])),
+        "wrt": "weight",
         "where": rng.random(shape) < 0.5,
     }
     if args["target"].dtype.kind == "f":
@@ -291,4 +340,5 @@ def test_spoilt_argument(draw, compiled, function):
 
 
 def test_every_public_function_has_valid_calls():
-    assert {*FAMILY, *PAIRS, *ENCODINGS, *ENTROPIES, "softmax_jacobian"} == set(twin.__all__)
+    others = [*ENCODINGS, *ENTROPIES, *LINEAR, "softmax_jacobian"]
+    assert {*FAMILY, *PAIRS, *others} == set(twin.__all__)
