@@ -23,10 +23,10 @@ __all__ = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
 OPERANDS = ("x", "weight", "bias")
 
 CACHE = 4 << 20  # bytes of samples and logits that a block should have: they are read three times
-LOGITS = 16 << 20  # bytes of logits that it may have in order to have
+LOGITS = 24 << 20  # bytes of logits that it may have in order to have
 GOOD_ROWS = 256  # samples: with fewer, products wait for the memory of weight and its gradient
-LEAST_ROWS = 40  # and never fewer than these: 40 MB of logits for 256,000 classes in float32
-SCRATCH = 4 << 20  # bytes of the gradient of weight that are added up at a time
+LEAST_ROWS = 48  # and never fewer than these: 49 MB of logits for 256,000 classes in float32
+SCRATCH = 3 << 20  # bytes of the gradient of weight that are added up at a time
 FEW_CLASSES = 128  # up to here matrices lie class by class: long rows for products and kernel
 
 
@@ -65,7 +65,7 @@ def linear_cross_entropy(
         As in `csoftmax.cross_entropy`.
     block_size : int, optional
         Number of samples that are taken at a time. By default so many that samples and logits of a
-        block take 4 MB, but at least 256 samples as long as their logits take at most 16 MB, and 40
+        block take 4 MB, but at least 256 samples as long as their logits take at most 25 MB, and 48
         in any case.
 
     Returns
@@ -156,7 +156,7 @@ def linear_cross_entropy_with_grad(
        \frac{\partial L}{\partial b} = \sum_i G_i
 
     An ignored sample contributes nothing to any, and its own is 0, even where it holds NaN. Beside
-    operands and gradients there are in memory the logits of one block and 4 MB of the gradient of
+    operands and gradients there are in memory the logits of one block and 3 MB of the gradient of
     `weight`, or one row of it.
 
     Examples
