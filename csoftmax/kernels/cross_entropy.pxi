@@ -100,7 +100,7 @@ cdef inline void weights_at_labels(real* c, real* scale, const Problem& p, Py_ss
                                    Py_ssize_t lanes) noexcept nogil:
     # c, scale (lanes,) <- the class weight at each label, and the sample's weight, 0 if ignored
     cdef View weight = p.class_weight
-    cdef const char* labels = p.label + lane * p.label_stride
+    cdef const char* labels
     cdef Py_ssize_t stride = p.label_stride
     cdef int64_t label, ignore_index = p.ignore_index
     cdef int kind = p.label_kind
@@ -110,6 +110,7 @@ cdef inline void weights_at_labels(real* c, real* scale, const Problem& p, Py_ss
         scale[k] = common if p.scale_stride == 0 else sample_scale(c, p, lane + k)
     if p.label == NULL:
         return
+    labels = p.label + lane * stride
     for k in range(lanes):
         label = read_label(labels + k * stride, kind)
         if label == ignore_index:

@@ -313,6 +313,7 @@ def direct(int number, x, y, axis, out):
         if not may_write(result, a, not reduces) or not may_write(result, b, not reduces):
             return None
     p.label = p.scale = p.loss.data = NULL
+    p.label_stride = p.scale_stride = p.label_kind = 0
     if (classes == 1 and along == ndim - 1 and cnp.PyArray_IS_C_CONTIGUOUS(a)
             and cnp.PyArray_IS_C_CONTIGUOUS(b) and cnp.PyArray_IS_C_CONTIGUOUS(result)):
         lay_rows(p, a, b, result, reduces, dtype == b'e')     # most calls

@@ -174,6 +174,7 @@ def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_in
     p.outer = layout.outer
     p.x = laid_view(a, &layout, 0, dtype == b'e')
     p.label = NULL
+    p.label_stride = p.label_outer_stride = p.label_kind = 0
     p.y = p.out = p.loss = view(NULL, 0, 0, dtype == b'e')
     p.scale = <char*> &no_weight
     p.scale_bytes = sizeof(double)
