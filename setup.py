@@ -11,7 +11,11 @@ from setuptools.command.build_ext import build_ext
 # Name of the module in csoftmax/kernels and what it is compiled with. A further set is a line here,
 # a one-line .pyx of that name, and its level in cpu.pyx.
 INSTRUCTION_SETS = {
-    "x86_64": {"baseline": ["-march=x86-64-v2"], "avx2": ["-march=x86-64-v3"]},
+    "x86_64": {
+        "baseline": ["-march=x86-64-v2"],
+        "avx2": ["-march=x86-64-v3"],
+        "avx512": ["-march=x86-64-v4"],
+    },
     "other": {"baseline": []},
 }
 # Products are fused where the source says so and nowhere else (simd.hpp); no -ffast-math.
