@@ -10,10 +10,6 @@
 #     scale * ((sum(w) - w_j) - (sum(w) + a) * missing)
 
 
-cdef inline bint has_weights(const Problem& p) noexcept nogil:
-    return p.label == NULL or p.smoothing != 0
-
-
 cdef inline void load_target_weights(real* y, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
                                      Py_ssize_t j0, Py_ssize_t j1) noexcept nogil:
     # y (j1 - j0, width) <- w_j

@@ -13,6 +13,10 @@ template <class T> struct Exact {
     template <int by> CSOFTMAX_INLINE Exact rotated() const {
         return {rotate<by>(value), rotate<by>(error)};
     }
+    template <int half, bool second> CSOFTMAX_INLINE static Exact halves(Exact a, Exact b) {
+        return {csoftmax::halves<half, second>(a.value, b.value),
+                csoftmax::halves<half, second>(a.error, b.error)};
+    }
 };
 template <class T> CSOFTMAX_INLINE Exact<T> exact(Vec<T> a) { return {a, broadcast(T(0))}; }
 template <class T> CSOFTMAX_INLINE Vec<T> rounded(Exact<T> a) { return a.value + a.error; }

@@ -87,6 +87,65 @@ template <class T> CSOFTMAX_INLINE Vec<T> load(const T* p) {
 }
 template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a) { std::memcpy(p, &a.v, sizeof a.v); }
 
+// The first `count` lanes, 1 to LANES of them; load_part fills the others.
+template <class T> CSOFTMAX_INLINE Vec<T> load_part(const T* p, int count, T fill) {
+    T s[Vec<T>::LANES];
+    for (int i = 0; i < Vec<T>::LANES; ++i) s[i] = i < count ? p[i] : fill;
+    return load(s);
+}
+template <class T> CSOFTMAX_INLINE void store_part(T* p, Vec<T> a, int count) {
+    std::memcpy(p, &a.v, count * sizeof(T));
+}
+template <class T> CSOFTMAX_INLINE Vec<T> first_lanes(Vec<T> a, int count) {  // others 0
+    T s[Vec<T>::LANES];
+    store(s, a);
+    return load_part(s, count, T(0));
+}
+#if defined(CSOFTMAX_VECTOR_TYPES) && defined(__AVX512F__)
+CSOFTMAX_INLINE __mmask16 first(int count) { return __mmask16((1u << count) - 1); }
+template <> CSOFTMAX_INLINE Vec<float> load_part(const float* p, int count, float fill) {
+    return {(Vec<float>::Values)_mm512_mask_loadu_ps(_mm512_set1_ps(fill), first(count), p)};
+}
+template <> CSOFTMAX_INLINE Vec<double> load_part(const double* p, int count, double fill) {
+    return {(Vec<double>::Values)_mm512_mask_loadu_pd(_mm512_set1_pd(fill), first(count), p)};
+}
+template <> CSOFTMAX_INLINE void store_part(float* p, Vec<float> a, int count) {
+    _mm512_mask_storeu_ps(p, first(count), a.v);
+}
+template <> CSOFTMAX_INLINE void store_part(double* p, Vec<double> a, int count) {
+    _mm512_mask_storeu_pd(p, first(count), a.v);
+}
+template <> CSOFTMAX_INLINE Vec<float> first_lanes(Vec<float> a, int count) {
+    return {(Vec<float>::Values)_mm512_maskz_mov_ps(first(count), a.v)};
+}
+template <> CSOFTMAX_INLINE Vec<double> first_lanes(Vec<double> a, int count) {
+    return {(Vec<double>::Values)_mm512_maskz_mov_pd(first(count), a.v)};
+}
+#elif defined(CSOFTMAX_VECTOR_TYPES) && defined(__AVX2__)
+CSOFTMAX_INLINE __m256i first(int count, float) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+CSOFTMAX_INLINE __m256i first(int count, double) {
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+template <> CSOFTMAX_INLINE Vec<float> load_part(const float* p, int count, float fill) {
+    const __m256i mask = first(count, fill);
+    return {(Vec<float>::Values)_mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, mask),
+                                                 _mm256_castsi256_ps(mask))};
+}
+template <> CSOFTMAX_INLINE Vec<double> load_part(const double* p, int count, double fill) {
+    const __m256i mask = first(count, fill);
+    return {(Vec<double>::Values)_mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, mask),
+                                                  _mm256_castsi256_pd(mask))};
+}
+template <> CSOFTMAX_INLINE Vec<float> first_lanes(Vec<float> a, int count) {
+    return {(Vec<float>::Values)_mm256_and_ps(_mm256_castsi256_ps(first(count, 0.0f)), a.v)};
+}
+template <> CSOFTMAX_INLINE Vec<double> first_lanes(Vec<double> a, int count) {
+    return {(Vec<double>::Values)_mm256_and_pd(_mm256_castsi256_pd(first(count, 0.0)), a.v)};
+}
+#endif
+
 // Asks for the cache line `bytes` beyond p, which need not be there.
 CSOFTMAX_INLINE void prefetch(const void* p, std::ptrdiff_t bytes) {
 #if defined(__GNUC__)
@@ -256,6 +315,32 @@ template <class T> CSOFTMAX_INLINE void store_piece(char* p, Vec<T> a, int piece
     std::memcpy(p, reinterpret_cast<const char*>(&a.v) + piece * size, size);
 }
 
+// Of each run of 2 * half lanes the first half, or the second: those of a, then those of b.
+template <int half, bool second, class T> CSOFTMAX_INLINE Vec<T> halves(Vec<T> a, Vec<T> b) {
+    constexpr int W = Vec<T>::LANES;
+    T s[2 * W], t[W];
+    store(s, a);
+    store(s + W, b);
+    for (int i = 0; i < W; ++i) t[i] = s[i / half * 2 * half + second * half + i % half];
+    return load(t);
+}
+#if defined(CSOFTMAX_VECTOR_TYPES) && (defined(__clang__) || __GNUC__ >= 12)
+template <int half, bool second, class V, int... i>
+CSOFTMAX_INLINE V half_values(V a, V b, std::integer_sequence<int, i...>) {
+    return __builtin_shufflevector(a, b, (i / half * 2 * half + second * half + i % half)...);
+}
+template <int half, bool second>
+CSOFTMAX_INLINE Vec<float> halves(Vec<float> a, Vec<float> b) {
+    constexpr int W = Vec<float>::LANES;
+    return {half_values<half, second>(a.v, b.v, std::make_integer_sequence<int, W>{})};
+}
+template <int half, bool second>
+CSOFTMAX_INLINE Vec<double> halves(Vec<double> a, Vec<double> b) {
+    constexpr int W = Vec<double>::LANES;
+    return {half_values<half, second>(a.v, b.v, std::make_integer_sequence<int, W>{})};
+}
+#endif
+
 // combine(lane i, lane i + half) for half = LANES/2, ..., 2, 1: every lane ends with the result.
 // Columns combine the lanes of a sum in the same pairs (summation.hpp).
 template <int half, class State, class Combine>
@@ -268,7 +353,29 @@ CSOFTMAX_INLINE State across_lanes(State a, Combine combine) {
 template <class T> struct Single {
     Vec<T> v;
     template <int by> CSOFTMAX_INLINE Single rotated() const { return {rotate<by>(v)}; }
+    template <int half, bool second> CSOFTMAX_INLINE static Single halves(Single a, Single b) {
+        return {csoftmax::halves<half, second>(a.v, b.v)};
+    }
 };
+// The same for `count` states at once, up to LANES: lane i of the result is that of states[i], which
+// are overwritten. A constant count stays in registers.
+template <int half, class State, class Combine>
+CSOFTMAX_INLINE State across_some(State* states, int count, Combine combine) {
+    if constexpr (half > 0) {
+        for (int i = 0; i < count; i += 2) {
+            const State a = states[i], b = states[i + 1 < count ? i + 1 : i];
+            states[i / 2] = combine(State::template halves<half, false>(a, b),
+                                    State::template halves<half, true>(a, b));
+        }
+        return across_some<half / 2>(states, (count + 1) / 2, combine);
+    }
+    return states[0];
+}
+template <int lanes, class State, class Combine>
+CSOFTMAX_INLINE State across_rows(State (&states)[lanes], int count, Combine combine) {
+    if (count == lanes) return across_some<lanes / 2>(states, lanes, combine);
+    return across_some<lanes / 2>(states, count, combine);
+}
 template <class T> CSOFTMAX_INLINE Vec<T> sum_lanes(Vec<T> a) {
     return across_lanes<Vec<T>::LANES / 2>(Single<T>{a}, [](Single<T> x, Single<T> y) {
                return Single<T>{x.v + y.v};

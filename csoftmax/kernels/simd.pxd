@@ -125,6 +125,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         bint direct
         ptrdiff_t packed, ahead
         int row_threads
+    bint has_weights(const Problem&)
     Problem matrix(const Problem&, ptrdiff_t outer)
     Problem part(const Problem&, ptrdiff_t outer, ptrdiff_t lane, ptrdiff_t lanes)
     int64_t read_label(const char* at, int kind)
@@ -142,6 +143,27 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
                           ptrdiff_t width, T scale, T offset)
     T read_like[T](const T*, const char*, bint half)  # T is that of the first
     void write[T](char*, T, bint half)
+
+cdef extern from "operations.hpp" namespace "csoftmax" nogil:
+    cdef enum Operation:
+        SOFTMAX
+        LOG_SOFTMAX
+        LOGSUMEXP
+        LOGSUMEXP_AGAIN
+        CROSS_ENTROPY
+        WEIGHTS
+        SOFTMAX_VJP
+        LOG_SOFTMAX_VJP
+        CCE
+        CCE_GRADIENT
+    cdef enum Sweep:
+        MAXIMUM
+        ADD_UP
+        WRITE
+
+cdef extern from "rows.hpp" namespace "csoftmax" nogil:
+    bint sweeps_rows[T](const T*, Operation, const Problem&)
+    void sweep_rows[T](Operation, Sweep, const Problem&, ptrdiff_t lane, ptrdiff_t lanes, Row[T]&)
 
 ctypedef long double longdouble
 

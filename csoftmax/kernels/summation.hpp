@@ -15,7 +15,7 @@
 
 namespace csoftmax {
 
-constexpr int CHUNK = 4096, BLOCK = 4, FEW = 32;
+constexpr int CHUNK = 4096, BLOCK = 4, FEW = 31;
 
 template <class T> struct LaneSum {
     Exact<T> lanes[Vec<T>::LANES];

@@ -16,7 +16,7 @@ cdef enum:
     MAX_VECTORS = 16
     MAX_LANES = 512        # of so many registers, whatever the instruction set
     TILE = 4096            # entries of a tile; Scratch in tile.hpp
-    SHORT_BYTES = 800      # contiguous rows up to here are worth transposing into column form
+    NARROW = 48            # contiguous rows up to here are worth transposing if nothing is written
     GATHER = 2             # times the work of a register that is gathered entry by entry
     IN_PLACE = 16          # classes of columns that need no tile
     PACKED_BYTES = 524288  # for all classes of a group, if a tile is too small: in the L2 cache
@@ -26,24 +26,6 @@ cdef enum:
     WAVE = 256             # chunks of one row between two additions of their sums
     SERIAL_BELOW = 65536   # entries that do not pay for waking threads
     SHARE = 16384          # entries that each thread gets at least
-
-cdef enum Operation:
-    SOFTMAX
-    LOG_SOFTMAX
-    LOGSUMEXP
-    LOGSUMEXP_AGAIN       # the second sum of rows that need one
-    CROSS_ENTROPY
-    WEIGHTS                # the part of it that sums the weights of the classes
-    SOFTMAX_VJP            # from here on: two (lanes, n) operands and no maximum
-    LOG_SOFTMAX_VJP
-    CCE
-    CCE_GRADIENT
-
-cdef enum Sweep:
-    MAXIMUM
-    ADD_UP
-    WRITE
-
 
 cdef inline bint takes_pair(Operation operation) noexcept nogil:
     return operation >= SOFTMAX_VJP
@@ -283,6 +265,9 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
     if p.width > 1:
         sweep_classes(scratch, operation, sweep, p, lane, lanes, rows, 0)
         return
+    if p.direct and p.row_threads == 1 and sweeps_rows(tag, operation, p):
+        sweep_rows(operation, sweep, p, lane, lanes, rows[0])
+        return
     for i in range(lanes):
         if sweep == MAXIMUM:
             start(row, order, False)
@@ -419,7 +404,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     p.ahead = p.packed = 0
     row_vectors = p.lanes * ((n + W - 1) // W)
     if W > 1 and (n <= FEW
-                  or (n * <Py_ssize_t> sizeof(real) <= SHORT_BYTES and vectors * n <= row_vectors)
+                  or (n <= NARROW and operation == LOGSUMEXP and vectors * n <= row_vectors)
                   or (p.lanes > 1 and lanes_adjacent(p.x)
                       and vectors * n < GATHER * row_vectors)):
         vectors = max(<Py_ssize_t> 1, min(<Py_ssize_t> MAX_VECTORS, p.outer * vectors // threads))
@@ -443,7 +428,8 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         p.tile_classes = CHUNK
         p.direct = is_direct(operation, p, sizeof(real), False)
         if p.direct:
-            p.group = max(<Py_ssize_t> 1, min(W, GROUP_BYTES // (n * <Py_ssize_t> sizeof(real))))
+            p.group = max(<Py_ssize_t> 1, min(W, GROUP_BYTES // (n * <Py_ssize_t> sizeof(real)
+                                                                     * tiles_of(operation, p))))
             p.group = max(<Py_ssize_t> 1, min(p.group, rows // threads))
             if p.lanes > p.group:
                 p.ahead = p.group * p.x.lane_stride

@@ -347,6 +347,9 @@ struct Problem {
     int row_threads;              // threads for the chunks of one row
 };
 
+// Whether the classes of a loss have weights beside that of the label.
+CSOFTMAX_INLINE bool has_weights(const Problem& p) { return !p.label || p.smoothing != 0; }
+
 // The problem with the matrix number `outer` of its operands.
 inline Problem matrix(const Problem& p, std::ptrdiff_t outer) {
     Problem q = p;

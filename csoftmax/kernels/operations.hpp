@@ -1,0 +1,21 @@
+// operations.hpp - what the sweeps can compute, and the three of them.
+#pragma once
+
+namespace csoftmax {
+
+enum Operation {
+    SOFTMAX,
+    LOG_SOFTMAX,
+    LOGSUMEXP,
+    LOGSUMEXP_AGAIN,  // the second sum of rows that need one
+    CROSS_ENTROPY,
+    WEIGHTS,      // the part of it that has weights of the classes
+    SOFTMAX_VJP,  // from here on: two (lanes, n) operands and no maximum
+    LOG_SOFTMAX_VJP,
+    CCE,
+    CCE_GRADIENT,
+};
+
+enum Sweep { MAXIMUM, ADD_UP, WRITE };
+
+}  // namespace csoftmax

@@ -1,0 +1,374 @@
+// rows.hpp - the sweeps over contiguous rows of up to CHUNK entries, each along its registers.
+//
+// A group is up to LANES rows of x (lanes, n). What a row's registers hold stays one register until
+// the lanes of all rows are combined together: entry i of a Row is then that of row i.
+// The order of a sum is that of summation.hpp.
+#pragma once
+
+#include "loops.hpp"
+#include "operations.hpp"
+#include "tile.hpp"
+
+namespace csoftmax {
+
+// A register of a row: all of it, or its first entries where the row ends.
+struct Full {};
+struct Part {
+    int count;  // 1 to LANES
+};
+template <class T> CSOFTMAX_INLINE Vec<T> load(const T* p, Full, T) { return load(p); }
+template <class T> CSOFTMAX_INLINE Vec<T> load(const T* p, Part part, T fill) {
+    return load_part(p, part.count, fill);
+}
+template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a, Full) { store(p, a); }
+template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a, Part part) {
+    store_part(p, a, part.count);
+}
+template <class T> CSOFTMAX_INLINE Vec<T> part_of(Vec<T> a, Full) { return a; }
+template <class T> CSOFTMAX_INLINE Vec<T> part_of(Vec<T> a, Part part) {
+    return first_lanes(a, part.count);
+}
+
+// write(entry, what load(entry, register) gives, register) for the registers of a row of n entries.
+// The last one reaches back where the row has no whole number of them: out may be the operand, so it is
+// loaded first.
+template <class T, class Load, class Write>
+CSOFTMAX_INLINE void for_registers(const T*, std::ptrdiff_t n, Load load_at, Write write) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES, N = TOGETHER;
+    if (n < W) {
+        const Part part{int(n)};
+        write(0, load_at(0, part), part);
+        return;
+    }
+    const auto last = load_at(n - W, Full{});
+    std::ptrdiff_t j = 0;
+    for (; j + N * W <= n; j += N * W)
+        for (int k = 0; k < N; ++k) write(j + k * W, load_at(j + k * W, Full{}), Full{});
+    for (; j + W <= n; j += W) write(j, load_at(j, Full{}), Full{});
+    if (j < n) write(n - W, last, Full{});
+}
+// visit(first entry, number of registers as a type, the last register) for its blocks.
+template <class T, class Visit>
+CSOFTMAX_INLINE void for_blocks(const T*, std::ptrdiff_t n, Visit visit) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES;
+    std::ptrdiff_t j = 0;
+    for (; j + BLOCK * W <= n; j += BLOCK * W)
+        visit(j, std::integral_constant<int, BLOCK>{}, Full{});
+    if (j == n) return;
+    const Part last{int((n - j - 1) % W + 1)};
+    static_assert(BLOCK == 4, "the last block");
+    switch ((n - j - 1) / W) {
+        case 0: visit(j, std::integral_constant<int, 1>{}, last); break;
+        case 1: visit(j, std::integral_constant<int, 2>{}, last); break;
+        case 2: visit(j, std::integral_constant<int, 3>{}, last); break;
+        default: visit(j, std::integral_constant<int, 4>{}, last);
+    }
+}
+template <class T, int COUNT, class Last>
+CSOFTMAX_INLINE void load_block(const T* x, Last last, T fill, Vec<T> (&some)[COUNT]) {
+    for (int k = 0; k < COUNT - 1; ++k) some[k] = load(x + k * Vec<T>::LANES);
+    some[COUNT - 1] = load(x + (COUNT - 1) * Vec<T>::LANES, last, fill);
+}
+
+template <class T> CSOFTMAX_INLINE Vec<T> maximum_of_row(const T* x, std::ptrdiff_t n) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES, N = TOGETHER;
+    Vec<T> a[N];
+    for (int k = 0; k < N; ++k) a[k] = broadcast(-INFINITE<T>);
+    for (; n >= N * W; n -= N * W, x += N * W)
+        for (int k = 0; k < N; ++k) a[k] = max(load(x + k * W), a[k]);
+    for (; n >= W; n -= W, x += W) a[0] = max(load(x), a[0]);
+    if (n > 0) a[1] = max(load_part(x, int(n), -INFINITE<T>), a[1]);
+    return max(max(a[0], a[1]), max(a[2], a[3]));
+}
+
+// What is summed along a row, in two words for each lane.
+template <class T> struct RowSums {
+    Exact<T> sum, weight, spread;
+    Vec<T> ties;
+};
+
+// sum += exp(x_j - max) * peak; `apart`: of those below the peak, whose ties are counted. The terms go
+// to e, if that is wanted.
+template <bool apart, class T>
+CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, std::ptrdiff_t n, const Anchor<T>& anchor,
+                                      std::ptrdiff_t ahead, RowSums<T>& sums) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES;
+    const Anchor<T> anchors[1] = {anchor};
+    const Vec<T> peak = anchor.peak.value;
+    Exact<T> sum = exact(broadcast(T(0)));
+    Vec<T> ties = broadcast(T(0));
+    for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) {
+        constexpr int COUNT = decltype(count)::value;
+        for (std::size_t k = 0; k < COUNT * W * sizeof(T); k += 64) prefetch(x + j, ahead + k);
+        Vec<T> some[COUNT], four[BLOCK];
+        load_block(x + j, last, -INFINITE<T>, some);
+        terms(some, anchors, some);
+        if (e) {
+            for (int k = 0; k < COUNT - 1; ++k) store(e + j + k * W, some[k]);
+            store(e + j + (COUNT - 1) * W, some[COUNT - 1], last);
+        }
+        for (int k = 0; k < BLOCK; ++k) four[k] = k < COUNT ? some[k] : broadcast(T(0));
+        for (int k = 0; k < COUNT && apart; ++k) {
+            ties = ties + tie(four[k], peak);
+            four[k] = below(four[k], peak);
+        }
+        sum = add_pairs(sum, four[0] + four[1], four[2] + four[3]);
+    });
+    sums.sum = sum;
+    sums.ties = ties;
+}
+
+// The same for a few rows of COUNT registers side by side, in one block.
+template <bool apart, int COUNT, int ROWS, class T, class X, class Out>
+CSOFTMAX_INLINE void add_terms_of_rows(X x, Out e, int first, std::ptrdiff_t n, const Row<T>& rows,
+                                       Exact<T>* sums, Single<T>* ties) {
+    constexpr int W = Vec<T>::LANES, N = COUNT * ROWS;
+    const Part last{int(n - (COUNT - 1) * W)};
+    Anchor<T> anchors[ROWS];
+    Vec<T> some[N];
+    for (int r = 0; r < ROWS; ++r) anchors[r] = spread(rows.anchor, first + r);
+    for (int i = 0; i < N; ++i) {
+        const T* from = x(first + i % ROWS) + i / ROWS * W;
+        some[i] = i / ROWS + 1 < COUNT ? load(from) : load(from, last, -INFINITE<T>);
+    }
+    terms(some, anchors, some);
+    for (int i = 0; i < N && e(first); ++i) {
+        T* to = e(first + i % ROWS) + i / ROWS * W;
+        if (i / ROWS + 1 < COUNT)
+            store(to, some[i]);
+        else
+            store(to, some[i], last);
+    }
+    for (int r = 0; r < ROWS; ++r) {
+        Vec<T> four[BLOCK], count = broadcast(T(0));
+        for (int k = 0; k < BLOCK; ++k) {
+            four[k] = k < COUNT ? some[k * ROWS + r] : broadcast(T(0));
+            if (k < COUNT && apart) {
+                count = count + tie(four[k], anchors[r].peak.value);
+                four[k] = below(four[k], anchors[r].peak.value);
+            }
+        }
+        if (COUNT <= 2)
+            sums[first + r] = exact(COUNT == 1 ? four[0] : four[0] + four[1]);
+        else
+            sums[first + r] = two_sum(four[0] + four[1], four[2] + four[3]);
+        ties[first + r] = {count};
+    }
+}
+template <bool apart, int COUNT, class T, class X, class Out>
+CSOFTMAX_INLINE void add_terms_of_short_rows(X x, Out e, int lanes, std::ptrdiff_t n,
+                                             const Row<T>& rows, Exact<T>* sums, Single<T>* ties) {
+    constexpr int ROWS = TOGETHER / COUNT;
+    int i = 0;
+    for (; i + ROWS <= lanes; i += ROWS)
+        add_terms_of_rows<apart, COUNT, ROWS>(x, e, i, n, rows, sums, ties);
+    for (; ROWS > 1 && i < lanes; ++i)
+        add_terms_of_rows<apart, COUNT, 1>(x, e, i, n, rows, sums, ties);
+}
+
+// sum += y_j * grad_j
+template <class T>
+CSOFTMAX_INLINE Exact<T> products_of_row(const T* y, const T* grad, std::ptrdiff_t n) {
+    Exact<T> sum = exact(broadcast(T(0)));
+    for_blocks(y, n, [&](std::ptrdiff_t j, auto count, auto last) {
+        constexpr int COUNT = decltype(count)::value;
+        Vec<T> a[COUNT], b[COUNT], s[2] = {broadcast(T(0)), broadcast(T(0))};
+        load_block(y + j, last, T(0), a);
+        load_block(grad + j, last, T(0), b);
+        for (int k = 0; k < COUNT; ++k) s[k % 2] = fma(a[k], b[k], s[k % 2]);
+        sum = add_any(sum, exact(s[0] + s[1]));
+    });
+    return sum;
+}
+// sum += grad_j
+template <class T> CSOFTMAX_INLINE Exact<T> entries_of_row(const T* grad, std::ptrdiff_t n) {
+    Exact<T> sum = exact(broadcast(T(0)));
+    for_blocks(grad, n, [&](std::ptrdiff_t j, auto count, auto last) {
+        constexpr int COUNT = decltype(count)::value;
+        Vec<T> a[COUNT], s[2] = {broadcast(T(0)), broadcast(T(0))};
+        load_block(grad + j, last, T(0), a);
+        for (int k = 0; k < COUNT; ++k) s[k % 2] = s[k % 2] + a[k];
+        sum = add_any(sum, exact(s[0] + s[1]));
+    });
+    return sum;
+}
+
+// Weights of the classes in the loss of a row, w_j = c_j (scale t_j + offset) (cross_entropy.pxi).
+template <class T> struct WeightsOfRow {
+    const T* t;      // nullptr: 0
+    const T* c;
+    bool one_weight;  // for all classes
+    T scale, offset;
+
+    template <class Register>
+    CSOFTMAX_INLINE Vec<T> at(std::ptrdiff_t j, Register part) const {
+        Vec<T> target = t ? load(t + j, part, T(0)) : broadcast(T(0));
+        Vec<T> weight = one_weight ? broadcast(*c) : load(c + j, part, T(0));
+        return part_of(weight * (broadcast(scale) * target + broadcast(offset)), part);
+    }
+};
+template <class T>
+CSOFTMAX_INLINE WeightsOfRow<T> weights_of_row(const T*, const Problem& p, std::ptrdiff_t lane) {
+    const long double smoothing = p.smoothing;
+    const T* t = nullptr;
+    if (!p.label) t = reinterpret_cast<const T*>(p.y.data + lane * p.y.lane_stride);
+    return {t, reinterpret_cast<const T*>(p.class_weight.data), p.class_weight.class_stride == 0,
+            T(1 - smoothing), T(smoothing / p.n)};
+}
+// weight += w_j; spread += w_j (max - x_j)
+template <class T>
+CSOFTMAX_INLINE void add_weights_of_row(const T* x, std::ptrdiff_t n, const WeightsOfRow<T>& w,
+                                        const Anchor<T>& anchor, RowSums<T>& sums) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES;
+    Exact<T> weight = exact(broadcast(T(0))), spread = weight;
+    for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) {
+        constexpr int COUNT = decltype(count)::value;
+        Vec<T> s = broadcast(T(0)), t = s, some[COUNT];
+        load_block(x + j, last, -INFINITE<T>, some);
+        for (int k = 0; k < COUNT; ++k) {
+            Vec<T> w_j = k + 1 < COUNT ? w.at(j + k * W, Full{}) : w.at(j + k * W, last);
+            s = s + w_j;
+            t = fma(w_j, gap(w_j, some[k], anchor), t);
+        }
+        weight = add_any(weight, exact(s));
+        spread = add_any(spread, exact(t));
+    });
+    sums.weight = weight;
+    sums.spread = spread;
+}
+
+// The writing sweep of one row, `i` among the rows: what it is divided by and so on is in lane i.
+template <Operation operation, class T>
+CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n, const Row<T>& rows,
+                               int i, const WeightsOfRow<T>& w) {
+    const Divisor<T> divisor = spread(rows.divisor, i);
+    const Vec<T> factor = spread(rows.factor, i), offset = spread(rows.offset, i);
+    const Vec<T> maximum = spread(rows.max, i), total = spread(rows.total, i);
+    const Vec<T> lack = spread(rows.lack, i), peak = spread(rows.peak, i);
+    const Exact<T> sum = spread(rows.sum.total, i);
+    struct Two {
+        Vec<T> x, y;
+    };
+    for_registers(
+        x, n,
+        [&](std::ptrdiff_t j, auto part) {
+            Two a = {load(x + j, part, T(0)), broadcast(T(0))};
+            if (operation >= SOFTMAX_VJP) a.y = load(y + j, part, T(0));
+            if (operation == WEIGHTS) a.y = w.at(j, part);
+            return a;
+        },
+        [&](std::ptrdiff_t j, Two a, auto part) {
+            Vec<T> result;
+            if (operation == SOFTMAX)
+                result = divide(a.x, divisor);
+            else if (operation == LOG_SOFTMAX)
+                result = (a.x - maximum) - offset;
+            else if (operation == SOFTMAX_VJP)
+                result = a.x * ((a.y - sum.error) - sum.value);
+            else if (operation == LOG_SOFTMAX_VJP)
+                result = fma(exp(a.x), broadcast(T(0)) - factor, a.y);
+            else {
+                result = divide(a.x, divisor) * factor;
+                if (operation == WEIGHTS)
+                    result = at_or_below_peak(a.x, (total - a.y) * offset - lack,
+                                              result - a.y * offset, peak);
+            }
+            store(out + j, result, part);
+        });
+}
+
+// Whether sweep_rows can take the operation, all operands holding neighbouring classes side by side.
+template <class T>
+CSOFTMAX_INLINE bool sweeps_rows(const T*, Operation operation, const Problem& p) {
+    if (p.n > CHUNK || p.n == 0 || Vec<T>::LANES == 1) return false;
+    if (operation == CROSS_ENTROPY && has_weights(p))
+        return (p.label || plain(p.y, p.y.class_stride, sizeof(T))) &&
+               (p.class_weight.class_stride == 0 || p.class_weight.class_stride == sizeof(T));
+    return operation != LOGSUMEXP_AGAIN && operation != CCE && operation != CCE_GRADIENT;
+}
+
+// One sweep over the rows lane <= i < lane + lanes, at most LANES of them.
+template <Operation operation, bool weighted, class T>
+CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_t lane,
+                                    std::ptrdiff_t lanes, Row<T>& rows) {
+    constexpr int W = Vec<T>::LANES;
+    constexpr bool pair = operation >= SOFTMAX_VJP;
+    constexpr bool keeps = operation == SOFTMAX || operation == CROSS_ENTROPY;
+    const char* data = p.x.data + lane * p.x.lane_stride;
+    const char* second = pair ? p.y.data + lane * p.y.lane_stride : nullptr;
+    char* result = p.out.data ? p.out.data + lane * p.out.lane_stride : nullptr;
+    auto x = [&](int i) { return reinterpret_cast<const T*>(data + i * p.x.lane_stride); };
+    auto y = [&](int i) { return reinterpret_cast<const T*>(second + i * p.y.lane_stride); };
+    auto out = [&](int i) { return reinterpret_cast<T*>(result + i * p.out.lane_stride); };
+    const std::ptrdiff_t n = p.n;
+    if (sweep == MAXIMUM) {
+        Single<T> maxima[W];
+        for (int i = 0; i < lanes; ++i) maxima[i] = {maximum_of_row(x(i), n)};
+        rows.max = across_rows(maxima, int(lanes), [](Single<T> a, Single<T> b) {
+                       return Single<T>{max(a.v, b.v)};
+                   }).v;
+    } else if (sweep == ADD_UP) {
+        const Vec<T> zero = broadcast(T(0));
+        Exact<T> sum[W], weight[W], spreads[W];
+        Single<T> ties[W];
+        sum[0] = weight[0] = spreads[0] = exact(zero);
+        ties[0] = {zero};
+        auto e = [&](int i) { return keeps && result ? out(i) : nullptr; };
+        const bool by_rows = !pair && n <= 2 * W;
+        for (int i = 0; i < lanes; ++i) {
+            RowSums<T> sums = {sum[0], sum[0], sum[0], zero};
+            const Anchor<T> anchor = spread(rows.anchor, i);
+            if (weighted) {
+                add_weights_of_row(x(i), n, weights_of_row(x(i), p, lane + i), anchor, sums);
+                weight[i] = sums.weight;
+                spreads[i] = sums.spread;
+            }
+            if (by_rows) continue;  // below
+            if (operation == SOFTMAX_VJP)
+                sums.sum = products_of_row(x(i), y(i), n);
+            else if (operation == LOG_SOFTMAX_VJP)
+                sums.sum = entries_of_row(y(i), n);
+            else
+                add_terms_of_row<operation != SOFTMAX>(x(i), e(i), n, anchor, p.ahead, sums);
+            sum[i] = sums.sum;
+            ties[i] = {sums.ties};
+        }
+        if (by_rows && n <= W)
+            add_terms_of_short_rows<operation != SOFTMAX, 1>(x, e, int(lanes), n, rows, sum, ties);
+        else if (by_rows)
+            add_terms_of_short_rows<operation != SOFTMAX, 2>(x, e, int(lanes), n, rows, sum, ties);
+        rows.sum.total = across_rows(sum, int(lanes), add_any<T>);
+        if (weighted) {
+            rows.weight.total = across_rows(weight, int(lanes), add_any<T>);
+            rows.spread.total = across_rows(spreads, int(lanes), add_any<T>);
+        }
+        if (!pair && operation != SOFTMAX)
+            rows.ties = across_rows(ties, int(lanes), [](Single<T> a, Single<T> b) {
+                            return Single<T>{a.v + b.v};
+                        }).v;
+    } else {
+        for (int i = 0; i < lanes; ++i)
+            write_row<weighted ? WEIGHTS : operation>(keeps ? out(i) : x(i), y(i), out(i), n, rows, i,
+                                                      weights_of_row(x(i), p, lane + i));
+    }
+}
+template <class T>
+CSOFTMAX_INLINE void sweep_rows(Operation operation, Sweep sweep, const Problem& p,
+                                std::ptrdiff_t lane, std::ptrdiff_t lanes, Row<T>& rows) {
+    if (operation == SOFTMAX)
+        sweep_some_rows<SOFTMAX, false>(sweep, p, lane, lanes, rows);
+    else if (operation == LOG_SOFTMAX)
+        sweep_some_rows<LOG_SOFTMAX, false>(sweep, p, lane, lanes, rows);
+    else if (operation == LOGSUMEXP)
+        sweep_some_rows<LOGSUMEXP, false>(sweep, p, lane, lanes, rows);
+    else if (operation == SOFTMAX_VJP)
+        sweep_some_rows<SOFTMAX_VJP, false>(sweep, p, lane, lanes, rows);
+    else if (operation == LOG_SOFTMAX_VJP)
+        sweep_some_rows<LOG_SOFTMAX_VJP, false>(sweep, p, lane, lanes, rows);
+    else if (has_weights(p))
+        sweep_some_rows<CROSS_ENTROPY, true>(sweep, p, lane, lanes, rows);
+    else
+        sweep_some_rows<CROSS_ENTROPY, false>(sweep, p, lane, lanes, rows);
+}
+
+}  // namespace csoftmax
