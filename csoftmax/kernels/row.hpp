@@ -287,28 +287,33 @@ template <class T> CSOFTMAX_INLINE Vec<T> logsumexp(Row<T>& row) {
     return result;
 }
 
-// total += exp(x_j), in rows that need it; in those of an infinite maximum, 0 or NaN.
+// total += exp(x_j) for a few registers; where the maximum is infinite, 0 or NaN.
+template <int N, class T>
+CSOFTMAX_INLINE void add_exact_block(const Vec<T> (&x)[N], Vec<T> max, Exact<T>& total) {
+    const Vec<T> zero = broadcast(T(0)), infinite = broadcast(INFINITE<T>);
+    Exact<T> e[N];
+    if constexpr (BY_LIBRARY<T>)
+        for (int k = 0; k < N; ++k) e[k] = exact(zero);
+    else
+        exp_exactly(x, e);
+    for (int k = 0; k < N; ++k) {
+        auto above_all = max >= infinite;
+        e[k].value = choose(above_all, choose(x[k] <= infinite, zero, x[k]), e[k].value);
+        e[k].error = choose(above_all, zero, e[k].error);
+        total = add_any(total, e[k]);
+    }
+}
+// The same for all classes, in rows that need it.
 template <class T>
 inline void add_exact_terms(const T* x, std::ptrdiff_t stride, std::ptrdiff_t steps,
                             const Row<T>* row, Exact<T>* total) {
     if (!any_again(*row)) return;
     constexpr int N = 4;
-    const Vec<T> zero = broadcast(T(0)), infinite = broadcast(INFINITE<T>);
     for (std::ptrdiff_t i = 0; i < steps; i += N) {
         Vec<T> some[N];
-        Exact<T> e[N];
         for (int k = 0; k < N; ++k)
-            some[k] = i + k < steps ? load(x + (i + k) * stride) : Vec<T>{-infinite.v};
-        if constexpr (BY_LIBRARY<T>)
-            for (int k = 0; k < N; ++k) e[k] = exact(zero);
-        else
-            exp_exactly(some, e);
-        for (int k = 0; k < N; ++k) {
-            auto above_all = row->max >= infinite;
-            e[k].value = choose(above_all, choose(some[k] <= infinite, zero, some[k]), e[k].value);
-            e[k].error = choose(above_all, zero, e[k].error);
-            *total = add_any(*total, e[k]);
-        }
+            some[k] = i + k < steps ? load(x + (i + k) * stride) : broadcast(-INFINITE<T>);
+        add_exact_block(some, row->max, *total);
     }
 }
 

@@ -1,8 +1,8 @@
-// rows.hpp - the sweeps over contiguous rows of up to CHUNK entries, each along its registers.
+// rows.hpp - the sweeps over contiguous rows, each along its registers.
 //
-// A group is up to LANES rows of x (lanes, n). What a row's registers hold stays one register until
-// the lanes of all rows are combined together: entry i of a Row is then that of row i.
-// The order of a sum is that of summation.hpp.
+// A group is up to LANES rows of x (lanes, n), or a chunk of a long one. What a row's registers hold
+// stays one register until the lanes of all rows are combined together: entry i of a Row is then
+// that of row i. The order of a sum is that of summation.hpp.
 #pragma once
 
 #include "loops.hpp"
@@ -16,11 +16,13 @@ struct Full {};
 struct Part {
     int count;  // 1 to LANES
 };
+struct Streamed {};  // past the caches
 template <class T> CSOFTMAX_INLINE Vec<T> load(const T* p, Full, T) { return load(p); }
 template <class T> CSOFTMAX_INLINE Vec<T> load(const T* p, Part part, T fill) {
     return load_part(p, part.count, fill);
 }
 template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a, Full) { store(p, a); }
+template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a, Streamed) { stream(p, a); }
 template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a, Part part) {
     store_part(p, a, part.count);
 }
@@ -30,10 +32,11 @@ template <class T> CSOFTMAX_INLINE Vec<T> part_of(Vec<T> a, Part part) {
 }
 
 // write(entry, what load(entry, register) gives, register) for the registers of a row of n entries.
-// The last one reaches back where the row has no whole number of them: out may be the operand, so it is
-// loaded first.
+// Where the row is no whole number of them the last one reaches back; as out may be the operand, that
+// is loaded first. A streamed row must not be one: it begins with a register that the next overlaps.
 template <class T, class Load, class Write>
-CSOFTMAX_INLINE void for_registers(const T*, std::ptrdiff_t n, Load load_at, Write write) {
+CSOFTMAX_INLINE void for_registers(const T* out, std::ptrdiff_t n, bool streamed, Load load_at,
+                                   Write write) {
     constexpr std::ptrdiff_t W = Vec<T>::LANES, N = TOGETHER;
     if (n < W) {
         const Part part{int(n)};
@@ -42,8 +45,14 @@ CSOFTMAX_INLINE void for_registers(const T*, std::ptrdiff_t n, Load load_at, Wri
     }
     const auto last = load_at(n - W, Full{});
     std::ptrdiff_t j = 0;
-    for (; j + N * W <= n; j += N * W)
-        for (int k = 0; k < N; ++k) write(j + k * W, load_at(j + k * W, Full{}), Full{});
+    if (streamed) {
+        write(0, load_at(0, Full{}), Full{});
+        for (j = to_alignment(out); j + N * W <= n; j += N * W)
+            for (int k = 0; k < N; ++k) write(j + k * W, load_at(j + k * W, Full{}), Streamed{});
+    } else {
+        for (; j + N * W <= n; j += N * W)
+            for (int k = 0; k < N; ++k) write(j + k * W, load_at(j + k * W, Full{}), Full{});
+    }
     for (; j + W <= n; j += W) write(j, load_at(j, Full{}), Full{});
     if (j < n) write(n - W, last, Full{});
 }
@@ -193,6 +202,18 @@ template <class T> CSOFTMAX_INLINE Exact<T> entries_of_row(const T* grad, std::p
     return sum;
 }
 
+// sum += exp(x_j) in two words
+template <class T>
+CSOFTMAX_INLINE Exact<T> exact_terms_of_row(const T* x, std::ptrdiff_t n, Vec<T> max) {
+    Exact<T> sum = exact(broadcast(T(0)));
+    for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) {
+        Vec<T> some[decltype(count)::value];
+        load_block(x + j, last, -INFINITE<T>, some);
+        add_exact_block(some, max, sum);
+    });
+    return sum;
+}
+
 // Weights of the classes in the loss of a row, w_j = c_j (scale t_j + offset) (cross_entropy.pxi).
 template <class T> struct WeightsOfRow {
     const T* t;      // nullptr: 0
@@ -208,11 +229,13 @@ template <class T> struct WeightsOfRow {
     }
 };
 template <class T>
-CSOFTMAX_INLINE WeightsOfRow<T> weights_of_row(const T*, const Problem& p, std::ptrdiff_t lane) {
+CSOFTMAX_INLINE WeightsOfRow<T> weights_of_row(const T*, const Problem& p, std::ptrdiff_t lane,
+                                               std::ptrdiff_t j0) {
     const long double smoothing = p.smoothing;
+    const bool one_weight = p.class_weight.class_stride == 0;
     const T* t = nullptr;
-    if (!p.label) t = reinterpret_cast<const T*>(p.y.data + lane * p.y.lane_stride);
-    return {t, reinterpret_cast<const T*>(p.class_weight.data), p.class_weight.class_stride == 0,
+    if (!p.label) t = reinterpret_cast<const T*>(p.y.data + lane * p.y.lane_stride) + j0;
+    return {t, reinterpret_cast<const T*>(p.class_weight.data) + (one_weight ? 0 : j0), one_weight,
             T(1 - smoothing), T(smoothing / p.n)};
 }
 // weight += w_j; spread += w_j (max - x_j)
@@ -239,8 +262,8 @@ CSOFTMAX_INLINE void add_weights_of_row(const T* x, std::ptrdiff_t n, const Weig
 
 // The writing sweep of one row, `i` among the rows: what it is divided by and so on is in lane i.
 template <Operation operation, class T>
-CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n, const Row<T>& rows,
-                               int i, const WeightsOfRow<T>& w) {
+CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n, bool streamed,
+                               const Row<T>& rows, int i, const WeightsOfRow<T>& w) {
     const Divisor<T> divisor = spread(rows.divisor, i);
     const Vec<T> factor = spread(rows.factor, i), offset = spread(rows.offset, i);
     const Vec<T> maximum = spread(rows.max, i), total = spread(rows.total, i);
@@ -250,7 +273,7 @@ CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n,
         Vec<T> x, y;
     };
     for_registers(
-        x, n,
+        out, n, (operation == LOG_SOFTMAX || operation >= SOFTMAX_VJP) && streamed,
         [&](std::ptrdiff_t j, auto part) {
             Two a = {load(x + j, part, T(0)), broadcast(T(0))};
             if (operation >= SOFTMAX_VJP) a.y = load(y + j, part, T(0));
@@ -280,95 +303,157 @@ CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n,
 // Whether sweep_rows can take the operation, all operands holding neighbouring classes side by side.
 template <class T>
 CSOFTMAX_INLINE bool sweeps_rows(const T*, Operation operation, const Problem& p) {
-    if (p.n > CHUNK || p.n == 0 || Vec<T>::LANES == 1) return false;
+    if (p.n == 0 || Vec<T>::LANES == 1) return false;
     if (operation == CROSS_ENTROPY && has_weights(p))
         return (p.label || plain(p.y, p.y.class_stride, sizeof(T))) &&
                (p.class_weight.class_stride == 0 || p.class_weight.class_stride == sizeof(T));
-    return operation != LOGSUMEXP_AGAIN && operation != CCE && operation != CCE_GRADIENT;
+    return operation != CCE && operation != CCE_GRADIENT;
 }
 
-// One sweep over the rows lane <= i < lane + lanes, at most LANES of them.
+// One sweep over the classes j0 <= j < j1, at most a chunk, of the rows lane <= i < lane + lanes, at
+// most LANES of them: all of each, or of a single row.
 template <Operation operation, bool weighted, class T>
 CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_t lane,
-                                    std::ptrdiff_t lanes, Row<T>& rows) {
+                                    std::ptrdiff_t lanes, std::ptrdiff_t j0, std::ptrdiff_t j1,
+                                    Row<T>& rows) {
     constexpr int W = Vec<T>::LANES;
-    constexpr bool pair = operation >= SOFTMAX_VJP;
+    constexpr bool pair = operation >= SOFTMAX_VJP, apart = operation != SOFTMAX;
     constexpr bool keeps = operation == SOFTMAX || operation == CROSS_ENTROPY;
-    const char* data = p.x.data + lane * p.x.lane_stride;
-    const char* second = pair ? p.y.data + lane * p.y.lane_stride : nullptr;
-    char* result = p.out.data ? p.out.data + lane * p.out.lane_stride : nullptr;
-    auto x = [&](int i) { return reinterpret_cast<const T*>(data + i * p.x.lane_stride); };
-    auto y = [&](int i) { return reinterpret_cast<const T*>(second + i * p.y.lane_stride); };
-    auto out = [&](int i) { return reinterpret_cast<T*>(result + i * p.out.lane_stride); };
-    const std::ptrdiff_t n = p.n;
+    const std::ptrdiff_t n = j1 - j0;
+    auto x = [&](int i) {
+        return reinterpret_cast<const T*>(p.x.data + (lane + i) * p.x.lane_stride) + j0;
+    };
+    auto y = [&](int i) {
+        return pair ? reinterpret_cast<const T*>(p.y.data + (lane + i) * p.y.lane_stride) + j0
+                    : nullptr;
+    };
+    auto out = [&](int i) {
+        return p.out.data ? reinterpret_cast<T*>(p.out.data + (lane + i) * p.out.lane_stride) + j0
+                          : nullptr;
+    };
+    auto larger = [](Single<T> a, Single<T> b) { return Single<T>{max(a.v, b.v)}; };
+    auto sum_of = [](Single<T> a, Single<T> b) { return Single<T>{a.v + b.v}; };
+    const Vec<T> zero = broadcast(T(0));
     if (sweep == MAXIMUM) {
         Single<T> maxima[W];
+        maxima[0] = {zero};
         for (int i = 0; i < lanes; ++i) maxima[i] = {maximum_of_row(x(i), n)};
-        rows.max = across_rows(maxima, int(lanes), [](Single<T> a, Single<T> b) {
-                       return Single<T>{max(a.v, b.v)};
-                   }).v;
+        rows.max = max(rows.max, across_rows(maxima, int(lanes), larger).v);
     } else if (sweep == ADD_UP) {
-        const Vec<T> zero = broadcast(T(0));
         Exact<T> sum[W], weight[W], spreads[W];
         Single<T> ties[W];
         sum[0] = weight[0] = spreads[0] = exact(zero);
         ties[0] = {zero};
-        auto e = [&](int i) { return keeps && result ? out(i) : nullptr; };
-        const bool by_rows = !pair && n <= 2 * W;
+        auto e = [&](int i) { return keeps ? out(i) : nullptr; };
+        const bool by_rows = !pair && operation != LOGSUMEXP_AGAIN && n <= 2 * W;
         for (int i = 0; i < lanes; ++i) {
-            RowSums<T> sums = {sum[0], sum[0], sum[0], zero};
+            RowSums<T> sums = {exact(zero), exact(zero), exact(zero), zero};
             const Anchor<T> anchor = spread(rows.anchor, i);
             if (weighted) {
-                add_weights_of_row(x(i), n, weights_of_row(x(i), p, lane + i), anchor, sums);
+                add_weights_of_row(x(i), n, weights_of_row(x(i), p, lane + i, j0), anchor, sums);
                 weight[i] = sums.weight;
                 spreads[i] = sums.spread;
             }
             if (by_rows) continue;  // below
-            if (operation == SOFTMAX_VJP)
+            if (operation == LOGSUMEXP_AGAIN) {
+                if (csoftmax::lane(rows.again, i) > 0)
+                    sums.sum = exact_terms_of_row(x(i), n, spread(rows.max, i));
+            } else if (operation == SOFTMAX_VJP)
                 sums.sum = products_of_row(x(i), y(i), n);
             else if (operation == LOG_SOFTMAX_VJP)
                 sums.sum = entries_of_row(y(i), n);
             else
-                add_terms_of_row<operation != SOFTMAX>(x(i), e(i), n, anchor, p.ahead, sums);
+                add_terms_of_row<apart>(x(i), e(i), n, anchor, p.ahead, sums);
             sum[i] = sums.sum;
             ties[i] = {sums.ties};
         }
         if (by_rows && n <= W)
-            add_terms_of_short_rows<operation != SOFTMAX, 1>(x, e, int(lanes), n, rows, sum, ties);
+            add_terms_of_short_rows<apart, 1>(x, e, int(lanes), n, rows, sum, ties);
         else if (by_rows)
-            add_terms_of_short_rows<operation != SOFTMAX, 2>(x, e, int(lanes), n, rows, sum, ties);
-        rows.sum.total = across_rows(sum, int(lanes), add_any<T>);
+            add_terms_of_short_rows<apart, 2>(x, e, int(lanes), n, rows, sum, ties);
+        const bool whole = p.n <= CHUNK;
+        auto add_to = [&](LaneSum<T>& all, Exact<T>(&lane_sums)[W]) {
+            const Exact<T> s = across_rows(lane_sums, int(lanes), add_any<T>);
+            all.total = whole ? s : add_any(all.total, s);
+        };
+        add_to(rows.sum, sum);
         if (weighted) {
-            rows.weight.total = across_rows(weight, int(lanes), add_any<T>);
-            rows.spread.total = across_rows(spreads, int(lanes), add_any<T>);
+            add_to(rows.weight, weight);
+            add_to(rows.spread, spreads);
         }
-        if (!pair && operation != SOFTMAX)
-            rows.ties = across_rows(ties, int(lanes), [](Single<T> a, Single<T> b) {
-                            return Single<T>{a.v + b.v};
-                        }).v;
+        if (!pair && apart && operation != LOGSUMEXP_AGAIN) {
+            const Vec<T> t = across_rows(ties, int(lanes), sum_of).v;
+            rows.ties = whole ? t : rows.ties + first_lanes(t, 1);
+        }
     } else {
         for (int i = 0; i < lanes; ++i)
-            write_row<weighted ? WEIGHTS : operation>(keeps ? out(i) : x(i), y(i), out(i), n, rows, i,
-                                                      weights_of_row(x(i), p, lane + i));
+            write_row<weighted ? WEIGHTS : operation>(keeps ? out(i) : x(i), y(i), out(i), n,
+                                                      p.streamed, rows, i,
+                                                      weights_of_row(x(i), p, lane + i, j0));
+        if (p.streamed) end_stream();
     }
 }
 template <class T>
 CSOFTMAX_INLINE void sweep_rows(Operation operation, Sweep sweep, const Problem& p,
-                                std::ptrdiff_t lane, std::ptrdiff_t lanes, Row<T>& rows) {
+                                std::ptrdiff_t lane, std::ptrdiff_t lanes, std::ptrdiff_t j0,
+                                std::ptrdiff_t j1, Row<T>& rows) {
+    if constexpr (Vec<T>::LANES == 1) return;
     if (operation == SOFTMAX)
-        sweep_some_rows<SOFTMAX, false>(sweep, p, lane, lanes, rows);
+        sweep_some_rows<SOFTMAX, false>(sweep, p, lane, lanes, j0, j1, rows);
     else if (operation == LOG_SOFTMAX)
-        sweep_some_rows<LOG_SOFTMAX, false>(sweep, p, lane, lanes, rows);
+        sweep_some_rows<LOG_SOFTMAX, false>(sweep, p, lane, lanes, j0, j1, rows);
     else if (operation == LOGSUMEXP)
-        sweep_some_rows<LOGSUMEXP, false>(sweep, p, lane, lanes, rows);
+        sweep_some_rows<LOGSUMEXP, false>(sweep, p, lane, lanes, j0, j1, rows);
+    else if (operation == LOGSUMEXP_AGAIN)
+        sweep_some_rows<LOGSUMEXP_AGAIN, false>(sweep, p, lane, lanes, j0, j1, rows);
     else if (operation == SOFTMAX_VJP)
-        sweep_some_rows<SOFTMAX_VJP, false>(sweep, p, lane, lanes, rows);
+        sweep_some_rows<SOFTMAX_VJP, false>(sweep, p, lane, lanes, j0, j1, rows);
     else if (operation == LOG_SOFTMAX_VJP)
-        sweep_some_rows<LOG_SOFTMAX_VJP, false>(sweep, p, lane, lanes, rows);
+        sweep_some_rows<LOG_SOFTMAX_VJP, false>(sweep, p, lane, lanes, j0, j1, rows);
     else if (has_weights(p))
-        sweep_some_rows<CROSS_ENTROPY, true>(sweep, p, lane, lanes, rows);
+        sweep_some_rows<CROSS_ENTROPY, true>(sweep, p, lane, lanes, j0, j1, rows);
     else
-        sweep_some_rows<CROSS_ENTROPY, false>(sweep, p, lane, lanes, rows);
+        sweep_some_rows<CROSS_ENTROPY, false>(sweep, p, lane, lanes, j0, j1, rows);
+}
+
+// factor <- logsumexp of the rows that need a second sum, of up to FEW classes. They are gathered LANES
+// at a time: among few classes some do in nearly every register.
+template <class T>
+CSOFTMAX_APART void sum_some_again(const Problem& p, std::ptrdiff_t first, std::ptrdiff_t lanes,
+                                   Row<T>* rows) {
+    constexpr int W = Vec<T>::LANES;
+    const Order order = order_of(static_cast<const T*>(nullptr), false, p.n);
+    const View& x = p.x;
+    const bool simple = !x.half && !x.mask && !x.run;
+    int found[MAX_LANES + 1], count = 0;
+    for (int k = 0; k < lanes; ++k) {  // without branches, none could be foreseen
+        found[count] = k;
+        count += lane(rows[k / W].again, k % W) > 0;
+    }
+    for (int done = 0; done < count; done += W) {
+        const int now = count - done < W ? count - done : W;
+        T row[FEW + W], tile[FEW * W];
+        Row<T> some;
+        Vec<T> usual = broadcast(T(0));
+        start(some, order, false);
+        some.again = broadcast(T(1));
+        for (int i = 0; i < W; ++i) {
+            const int k = found[done + (i < now ? i : 0)];  // lanes beyond: once more the first
+            const Row<T>& from = rows[k / W];
+            set_lane(some.max, i, lane(from.max, k % W));
+            set_lane(usual, i, lane(from.factor, k % W));
+            if (!simple) load_tile(row, x, first + k, 1, 0, p.n, 1, -INFINITE<T>);
+            for (std::ptrdiff_t j = 0; j < p.n; ++j)
+                tile[j * W + i] = !simple ? row[j]
+                                          : read<T>(x.data + (first + k) * x.lane_stride +
+                                                        j * x.class_stride, false);
+        }
+        add_exact_terms(tile, W, p.n, &some, some.sum.lanes);
+        end_chunk(some.sum, order);
+        const Vec<T> result = logsumexp_again(some, usual);
+        for (int i = 0; i < now; ++i)
+            set_lane(rows[found[done + i] / W].factor, found[done + i] % W, lane(result, i));
+    }
 }
 
 }  // namespace csoftmax

@@ -27,8 +27,10 @@
 #define CSOFTMAX_APART
 #endif
 
-#if defined(CSOFTMAX_VECTOR_TYPES) && defined(__FMA__)
+#if defined(CSOFTMAX_VECTOR_TYPES) && defined(__SSE2__)
 #include <immintrin.h>
+#endif
+#if defined(CSOFTMAX_VECTOR_TYPES) && defined(__FMA__)
 #define CSOFTMAX_FUSED 1
 #elif defined(CSOFTMAX_VECTOR_TYPES) && defined(__aarch64__)
 #include <arm_neon.h>
@@ -145,6 +147,29 @@ template <> CSOFTMAX_INLINE Vec<double> first_lanes(Vec<double> a, int count) {
     return {(Vec<double>::Values)_mm256_and_pd(_mm256_castsi256_pd(first(count, 0.0)), a.v)};
 }
 #endif
+
+// Stores a register past the caches, to whole registers of memory: what is larger than the caches
+// need not be read first, only to be written over. end_stream() before others may read it.
+template <class T> CSOFTMAX_INLINE void stream(T* p, Vec<T> a) { store(p, a); }
+CSOFTMAX_INLINE void end_stream() {
+#if defined(CSOFTMAX_VECTOR_TYPES) && defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
+#if defined(CSOFTMAX_VECTOR_TYPES) && defined(__AVX512F__)
+template <> CSOFTMAX_INLINE void stream(float* p, Vec<float> a) { _mm512_stream_ps(p, a.v); }
+template <> CSOFTMAX_INLINE void stream(double* p, Vec<double> a) { _mm512_stream_pd(p, a.v); }
+#elif defined(CSOFTMAX_VECTOR_TYPES) && defined(__AVX__)
+template <> CSOFTMAX_INLINE void stream(float* p, Vec<float> a) { _mm256_stream_ps(p, a.v); }
+template <> CSOFTMAX_INLINE void stream(double* p, Vec<double> a) { _mm256_stream_pd(p, a.v); }
+#elif defined(CSOFTMAX_VECTOR_TYPES) && defined(__SSE2__)
+template <> CSOFTMAX_INLINE void stream(float* p, Vec<float> a) { _mm_stream_ps(p, a.v); }
+template <> CSOFTMAX_INLINE void stream(double* p, Vec<double> a) { _mm_stream_pd(p, a.v); }
+#endif
+// Entries from p, which has its natural alignment, to the next whole register of memory.
+template <class T> CSOFTMAX_INLINE std::ptrdiff_t to_alignment(const T* p) {
+    return -reinterpret_cast<std::uintptr_t>(p) % sizeof(Vec<T>) / sizeof(T);
+}
 
 // Asks for the cache line `bytes` beyond p, which need not be there.
 CSOFTMAX_INLINE void prefetch(const void* p, std::ptrdiff_t bytes) {

@@ -101,6 +101,8 @@ cdef extern from "loops.hpp" namespace "csoftmax" nogil:
                          ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors)
 
 cdef extern from "tile.hpp" namespace "csoftmax" nogil:
+    enum:
+        MAX_LANES
     cdef cppclass View:
         char* data
         ptrdiff_t outer_stride, lane_stride, class_stride, run
@@ -122,7 +124,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         double smoothing
         int64_t ignore_index
         ptrdiff_t group, width, tile_classes
-        bint direct
+        bint streamed, direct
         ptrdiff_t packed, ahead
         int row_threads
     bint has_weights(const Problem&)
@@ -163,7 +165,9 @@ cdef extern from "operations.hpp" namespace "csoftmax" nogil:
 
 cdef extern from "rows.hpp" namespace "csoftmax" nogil:
     bint sweeps_rows[T](const T*, Operation, const Problem&)
-    void sweep_rows[T](Operation, Sweep, const Problem&, ptrdiff_t lane, ptrdiff_t lanes, Row[T]&)
+    void sweep_rows[T](Operation, Sweep, const Problem&, ptrdiff_t lane, ptrdiff_t lanes, ptrdiff_t j0,
+                       ptrdiff_t j1, Row[T]&)
+    void sum_some_again[T](const Problem&, ptrdiff_t lane, ptrdiff_t lanes, Row[T]*)
 
 ctypedef long double longdouble
 

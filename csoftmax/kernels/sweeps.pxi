@@ -14,13 +14,14 @@ from libc.stdlib cimport free, malloc
 
 cdef enum:
     MAX_VECTORS = 16
-    MAX_LANES = 512        # of so many registers, whatever the instruction set
     TILE = 4096            # entries of a tile; Scratch in tile.hpp
+    TRANSPOSED_BYTES = 3072  # of rows that are transposed together, four registers at least
     NARROW = 48            # contiguous rows up to here are worth transposing if nothing is written
     GATHER = 2             # times the work of a register that is gathered entry by entry
     IN_PLACE = 16          # classes of columns that need no tile
     PACKED_BYTES = 524288  # for all classes of a group, if a tile is too small: in the L2 cache
     ALL_PACKED = 1048576   # and for those of all threads
+    STREAMED_BYTES = 16000000  # of a result, half of a usual last-level cache
     STRIP = 512             # registers of a row between terms and their sum: they stay in L1
     GROUP_BYTES = 16384    # of rows that a group in row form has
     WAVE = 256             # chunks of one row between two additions of their sums
@@ -248,7 +249,10 @@ cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem
         part.anchor = whole.anchor
         part.max = whole.max
         part.again = whole.again
-    visit(scratch, operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n), row, 0, False)
+    if p.direct and sweeps_rows(tag, operation, p):
+        sweep_rows(operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n), row[0])
+    else:
+        visit(scratch, operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n), row, 0, False)
     if sweep != WRITE:
         chunk[0] = take_chunk(part, weighted)
 
@@ -261,12 +265,14 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
     cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
     cdef Order order = order_of(tag, p.width == 1, p.n)
     cdef Row[real] row
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, j = 0
     if p.width > 1:
         sweep_classes(scratch, operation, sweep, p, lane, lanes, rows, 0)
         return
-    if p.direct and p.row_threads == 1 and sweeps_rows(tag, operation, p):
-        sweep_rows(operation, sweep, p, lane, lanes, rows[0])
+    if p.row_threads == 1 and p.direct and sweeps_rows(tag, operation, p):
+        while j < p.n:
+            sweep_rows(operation, sweep, p, lane, lanes, j, min(j + CHUNK, p.n), rows[0])
+            j += CHUNK
         return
     for i in range(lanes):
         if sweep == MAXIMUM:
@@ -355,6 +361,9 @@ cdef void sum_again(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane, P
     cdef real* tag = NULL
     cdef bint fold = p.width == 1, again = False
     cdef Py_ssize_t vectors = 1 if fold else p.width // lanes_of(tag), v
+    if not fold and p.n <= FEW:
+        sum_some_again(p, lane, lanes, rows)
+        return
     for v in range(vectors):
         again = again or any_again(rows[v])
     if again:
@@ -392,6 +401,17 @@ cdef bint is_direct(Operation operation, const Problem& p, Py_ssize_t size,
     return direct
 
 
+cdef bint is_streamed(Operation operation, const Problem& p, Py_ssize_t size) noexcept nogil:
+    # Whether the writing sweep goes past the caches: what it writes would not fit there, and is
+    # neither an operand nor read again.
+    if keeps_terms(operation) or not writes_rows(operation) or not p.direct or p.width > 1:
+        return False
+    if (<Py_ssize_t> p.out.data | p.out.lane_stride | p.out.outer_stride) & (size - 1):
+        return False
+    return (p.outer * p.lanes * p.n * size >= STREAMED_BYTES
+            and p.out.data != p.x.data and not (takes_pair(operation) and p.out.data == p.y.data))
+
+
 cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept nogil:
     # Chooses form, group and threads, and goes over all groups.
     cdef Py_ssize_t W = lanes_of(tag)
@@ -407,15 +427,20 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
                   or (n <= NARROW and operation == LOGSUMEXP and vectors * n <= row_vectors)
                   or (p.lanes > 1 and lanes_adjacent(p.x)
                       and vectors * n < GATHER * row_vectors)):
-        vectors = max(<Py_ssize_t> 1, min(<Py_ssize_t> MAX_VECTORS, p.outer * vectors // threads))
-        vectors = min(vectors, max(<Py_ssize_t> 1, TILE // (W * W * BLOCK)))  # whole blocks
+        vectors = max(<Py_ssize_t> 1, min(<Py_ssize_t> min(MAX_VECTORS, MAX_LANES // W),
+                                                   p.outer * vectors // threads))
         room = (min(<Py_ssize_t> PACKED_BYTES, <Py_ssize_t> ALL_PACKED // threads)
                 // (<Py_ssize_t> sizeof(real) * tiles_of(operation, p) * W * n))
         if (lanes_adjacent(p.x) and vectors * n * W > TILE and n <= CHUNK and room * W * <Py_ssize_t> sizeof(real) >= 128):
             vectors = min(vectors, room)
-            p.packed = tiles_of(operation, p) * vectors * W * n
+            p.packed = tiles_of(operation, p) * W * n
         elif 2 * n * W <= TILE:               # two registers a class make a cache line
             vectors = min(vectors, max(<Py_ssize_t> 2, TILE // (n * W * tiles_of(operation, p))))
+        if not lanes_adjacent(p.x):
+            vectors = min(vectors, max(<Py_ssize_t> 4, TRANSPOSED_BYTES // (n * W * <Py_ssize_t> sizeof(real))))
+        if vectors * n * W > TILE:            # whole blocks in each tile
+            vectors = min(vectors, max(<Py_ssize_t> 1, TILE // (W * W * BLOCK)))
+        p.packed *= vectors
         p.width = p.group = vectors * W
         p.tile_classes = CHUNK
         while p.tile_classes * p.width > TILE:
@@ -436,6 +461,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         if rows < 2 * threads and p.n > 2 * CHUNK:
             p.row_threads = threads
             threads = 1
+    p.streamed = is_streamed(operation, p, sizeof(real))
     groups = p.outer * ((p.lanes + p.group - 1) // p.group)
     if p.packed and not p.direct:
         packed = <real*> malloc(threads * p.packed * sizeof(real))

@@ -33,6 +33,8 @@ inline bool plain(const View& view, std::ptrdiff_t stride, std::ptrdiff_t size) 
     return !view.half && !view.mask && !view.run && stride == size;
 }
 
+constexpr int MAX_LANES = 128;  // rows side by side in a group
+
 // float16 ----------------------------------------------------------------------------------------
 
 inline float half_to_float(std::uint16_t h) {
@@ -341,6 +343,7 @@ struct Problem {
     std::ptrdiff_t group;         // lanes of a group
     std::ptrdiff_t width;         // the same in column form, 1 in row form
     std::ptrdiff_t tile_classes;  // classes that a tile holds
+    bool streamed;                // results go past the caches
     bool direct;                  // on the operands' own memory, no tile but for ragged ends
     std::ptrdiff_t packed;        // entries of memory a thread for groups that no tile holds
     std::ptrdiff_t ahead;         // bytes from a row to that of the next group, to be prefetched
