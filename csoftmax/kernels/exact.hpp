@@ -46,6 +46,33 @@ template <class T> CSOFTMAX_INLINE Exact<T> add_any(Exact<T> a, Exact<T> b) {
     auto infinite = abs(s.value) >= broadcast(std::numeric_limits<T>::infinity());
     return {s.value, (a.error + b.error) + choose(infinite, broadcast(T(0)), s.error)};
 }
+template <class T> CSOFTMAX_INLINE Exact<T> two_sum_any(Vec<T> a, Vec<T> b) {
+    Exact<T> s = two_sum(a, b);
+    auto infinite = abs(s.value) >= broadcast(std::numeric_limits<T>::infinity());
+    return {s.value, choose(infinite, broadcast(T(0)), s.error)};
+}
+// Sums that are one word yet, of `count` registers: lane i of the result is that of the lanes of
+// values[i], by halves like across_rows.
+template <int lanes, class T>
+CSOFTMAX_INLINE Exact<T> sum_across_rows(const Vec<T> (&values)[lanes], int count) {
+    CSOFTMAX_ASSUME(count > 0);
+    if constexpr (lanes == 1) {
+        return exact(values[0]);
+    } else {
+        constexpr int half = lanes / 2;
+        Exact<T> states[half];
+        auto pair = [&](int i, int j) {
+            states[i / 2] = two_sum_any(halves<half, false>(values[i], values[j]),
+                                        halves<half, true>(values[i], values[j]));
+        };
+        if (count == lanes) {
+            for (int i = 0; i < lanes; i += 2) pair(i, i + 1);
+            return across_some<half / 2>(states, half, add_any<T>);
+        }
+        for (int i = 0; i < count; i += 2) pair(i, i + 1 < count ? i + 1 : i);
+        return across_some<half / 2>(states, (count + 1) / 2, add_any<T>);
+    }
+}
 
 // The upper half of the bits of a, for |a| far below overflow.
 template <class T> CSOFTMAX_INLINE Vec<T> upper_half(Vec<T> a) {

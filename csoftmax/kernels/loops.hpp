@@ -22,36 +22,31 @@ CSOFTMAX_INLINE void terms_at(const T* x, std::ptrdiff_t stride, T* e, std::ptrd
 template <int M, class T>
 CSOFTMAX_INLINE void find_some_terms(const T* x, std::ptrdiff_t stride, T* e,
                                      std::ptrdiff_t e_stride, std::ptrdiff_t steps,
-                                     const Row<T>* rows, std::ptrdiff_t ahead) {
-    constexpr int W = Vec<T>::LANES, N = TOGETHER, CLASSES = N / M;
+                                     const Row<T>* rows) {
+    constexpr int N = TOGETHER, CLASSES = N / M;
     Anchor<T> anchors[M];
     for (int i = 0; i < M; ++i) anchors[i] = rows[i].anchor;
-    for (; steps >= CLASSES; steps -= CLASSES, x += CLASSES * stride, e += CLASSES * e_stride) {
-        if (M == 1 && stride == W)
-            for (std::size_t k = 0; k < N * W * sizeof(T); k += 64) prefetch(x, ahead + k);
+    for (; steps >= CLASSES; steps -= CLASSES, x += CLASSES * stride, e += CLASSES * e_stride)
         terms_at<T, N>(x, stride, e, e_stride, anchors);
-    }
     for (; steps > 0; --steps, x += stride, e += e_stride)
         terms_at<T, M>(x, stride, e, e_stride, anchors);
 }
 // and for `vectors` registers of rows.
 template <class T>
 CSOFTMAX_APART void find_terms(const T* x, std::ptrdiff_t stride, T* e, std::ptrdiff_t e_stride,
-                               std::ptrdiff_t steps, const Row<T>* rows, std::ptrdiff_t vectors,
-                                std::ptrdiff_t ahead) {
+                               std::ptrdiff_t steps, const Row<T>* rows, std::ptrdiff_t vectors) {
     constexpr int W = Vec<T>::LANES, M = 2;
     for (; vectors >= M; vectors -= M, rows += M, x += M * W, e += M * W)
-        find_some_terms<M>(x, stride, e, e_stride, steps, rows, ahead);
+        find_some_terms<M>(x, stride, e, e_stride, steps, rows);
     for (; vectors > 0; --vectors, ++rows, x += W, e += W)
-        find_some_terms<1>(x, stride, e, e_stride, steps, rows, ahead);
+        find_some_terms<1>(x, stride, e, e_stride, steps, rows);
 }
 
 // The same for one row along its registers: strides that are known make better code.
 template <class T>
-CSOFTMAX_APART void find_row_terms(const T* x, T* e, std::ptrdiff_t steps, const Row<T>* row,
-                                   std::ptrdiff_t ahead) {
+CSOFTMAX_APART void find_row_terms(const T* x, T* e, std::ptrdiff_t steps, const Row<T>* row) {
     constexpr int W = Vec<T>::LANES;
-    find_some_terms<1>(x, W, e, W, steps, row, ahead);
+    find_some_terms<1>(x, W, e, W, steps, row);
 }
 
 // The largest of x_j, for N registers of rows side by side. A NaN may get lost here: its term will
@@ -175,6 +170,75 @@ CSOFTMAX_INLINE void divide_terms(const T* e, std::ptrdiff_t stride, T* out,
         divide_some_terms<M>(e, stride, out, out_stride, steps, rows);
     for (; vectors > 0; --vectors, ++rows, e += W, out += W)
         divide_some_terms<1>(e, stride, out, out_stride, steps, rows);
+}
+
+// sum.lanes[i] += y_j * grad_j, for N registers of rows side by side,
+template <int N, class T>
+CSOFTMAX_INLINE void add_some_products(const T* y, std::ptrdiff_t stride, const T* grad,
+                                       std::ptrdiff_t grad_stride, std::ptrdiff_t steps,
+                                       Row<T>* rows, std::ptrdiff_t i) {
+    constexpr int W = Vec<T>::LANES;
+    const Vec<T> zero = broadcast(T(0));
+    Exact<T> sums[N];
+    for (int v = 0; v < N; ++v) sums[v] = rows[v].sum.lanes[i];
+    while (steps > 0) {
+        Vec<T> s[N], t[N];
+        const std::ptrdiff_t count = steps < BLOCK ? steps : BLOCK;
+        for (int v = 0; v < N; ++v) s[v] = t[v] = zero;
+        for (std::ptrdiff_t k = 0; k < count; ++k, y += stride, grad += grad_stride)
+            for (int v = 0; v < N; ++v) {
+                Vec<T>& chain = k % 2 ? t[v] : s[v];
+                chain = fma(load(y + v * W), load(grad + v * W), chain);
+            }
+        for (int v = 0; v < N; ++v) sums[v] = add_any(sums[v], exact(s[v] + t[v]));
+        steps -= count;
+    }
+    for (int v = 0; v < N; ++v) rows[v].sum.lanes[i] = sums[v];
+}
+// and for `vectors` of them.
+template <class T>
+CSOFTMAX_APART void add_products(const T* y, std::ptrdiff_t stride, const T* grad,
+                                 std::ptrdiff_t grad_stride, std::ptrdiff_t steps, Order order,
+                                 Row<T>* rows, std::ptrdiff_t vectors) {
+    constexpr int N = TOGETHER, W = Vec<T>::LANES;
+    const std::ptrdiff_t registers = order.registers;
+    for (std::ptrdiff_t i = 0; i < registers && i < steps; ++i) {
+        const std::ptrdiff_t count = (steps - i + registers - 1) / registers;
+        const T *y_i = y + i * stride, *grad_i = grad + i * grad_stride;
+        std::ptrdiff_t v = 0;
+        for (; v + N <= vectors; v += N)
+            add_some_products<N>(y_i + v * W, stride * registers, grad_i + v * W,
+                                 grad_stride * registers, count, rows + v, i);
+        for (; v < vectors; ++v)
+            add_some_products<1>(y_i + v * W, stride * registers, grad_i + v * W,
+                                 grad_stride * registers, count, rows + v, i);
+    }
+}
+// out_j <- y_j * (grad_j - sum(y * grad)), the sum in two words, for N registers of rows,
+template <int N, class T>
+CSOFTMAX_INLINE void write_some_products(const T* y, std::ptrdiff_t stride, const T* grad,
+                                         std::ptrdiff_t grad_stride, T* out,
+                                         std::ptrdiff_t out_stride, std::ptrdiff_t steps,
+                                         const Row<T>* rows) {
+    constexpr int W = Vec<T>::LANES;
+    Exact<T> dot[N];
+    for (int v = 0; v < N; ++v) dot[v] = rows[v].sum.total;
+    for (; steps > 0; --steps, y += stride, grad += grad_stride, out += out_stride)
+        for (int v = 0; v < N; ++v)
+            store(out + v * W,
+                  load(y + v * W) * ((load(grad + v * W) - dot[v].error) - dot[v].value));
+}
+// and for `vectors` of them.
+template <class T>
+CSOFTMAX_APART void write_products(const T* y, std::ptrdiff_t stride, const T* grad,
+                                   std::ptrdiff_t grad_stride, T* out, std::ptrdiff_t out_stride,
+                                   std::ptrdiff_t steps, const Row<T>* rows,
+                                   std::ptrdiff_t vectors) {
+    constexpr int N = TOGETHER, W = Vec<T>::LANES;
+    for (; vectors >= N; vectors -= N, rows += N, y += N * W, grad += N * W, out += N * W)
+        write_some_products<N>(y, stride, grad, grad_stride, out, out_stride, steps, rows);
+    for (; vectors > 0; --vectors, ++rows, y += W, grad += W, out += W)
+        write_some_products<1>(y, stride, grad, grad_stride, out, out_stride, steps, rows);
 }
 
 }  // namespace csoftmax

@@ -127,11 +127,12 @@ CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, std::ptrdiff_t n, const 
     sums.ties = ties;
 }
 
-// The same for a few rows of COUNT registers side by side, in one block.
+// The same for a few rows of COUNT registers side by side: a single sum of two.
 template <bool apart, int COUNT, int ROWS, class T, class X, class Out>
 CSOFTMAX_INLINE void add_terms_of_rows(X x, Out e, int first, std::ptrdiff_t n, const Row<T>& rows,
-                                       Exact<T>* sums, Single<T>* ties) {
+                                       Vec<T>* sums, Single<T>* ties) {
     constexpr int W = Vec<T>::LANES, N = COUNT * ROWS;
+    static_assert(COUNT <= 2, "a sum of one word");
     const Part last{int(n - (COUNT - 1) * W)};
     Anchor<T> anchors[ROWS];
     Vec<T> some[N];
@@ -149,24 +150,22 @@ CSOFTMAX_INLINE void add_terms_of_rows(X x, Out e, int first, std::ptrdiff_t n, 
             store(to, some[i], last);
     }
     for (int r = 0; r < ROWS; ++r) {
-        Vec<T> four[BLOCK], count = broadcast(T(0));
-        for (int k = 0; k < BLOCK; ++k) {
-            four[k] = k < COUNT ? some[k * ROWS + r] : broadcast(T(0));
-            if (k < COUNT && apart) {
-                count = count + tie(four[k], anchors[r].peak.value);
-                four[k] = below(four[k], anchors[r].peak.value);
+        Vec<T> sum = broadcast(T(0)), count = sum;
+        for (int k = 0; k < COUNT; ++k) {
+            Vec<T> e_k = some[k * ROWS + r];
+            if (apart) {
+                count = count + tie(e_k, anchors[r].peak.value);
+                e_k = below(e_k, anchors[r].peak.value);
             }
+            sum = k == 0 ? e_k : sum + e_k;
         }
-        if (COUNT <= 2)
-            sums[first + r] = exact(COUNT == 1 ? four[0] : four[0] + four[1]);
-        else
-            sums[first + r] = two_sum(four[0] + four[1], four[2] + four[3]);
+        sums[first + r] = sum;
         ties[first + r] = {count};
     }
 }
 template <bool apart, int COUNT, class T, class X, class Out>
 CSOFTMAX_INLINE void add_terms_of_short_rows(X x, Out e, int lanes, std::ptrdiff_t n,
-                                             const Row<T>& rows, Exact<T>* sums, Single<T>* ties) {
+                                             const Row<T>& rows, Vec<T>* sums, Single<T>* ties) {
     constexpr int ROWS = TOGETHER / COUNT;
     int i = 0;
     for (; i + ROWS <= lanes; i += ROWS)
@@ -175,31 +174,30 @@ CSOFTMAX_INLINE void add_terms_of_short_rows(X x, Out e, int lanes, std::ptrdiff
         add_terms_of_rows<apart, COUNT, 1>(x, e, i, n, rows, sums, ties);
 }
 
-// sum += y_j * grad_j
-template <class T>
-CSOFTMAX_INLINE Exact<T> products_of_row(const T* y, const T* grad, std::ptrdiff_t n) {
+// sum(visit_block) over the blocks of a row.
+template <class T, class Block>
+CSOFTMAX_INLINE Exact<T> sum_of_blocks(const T* x, std::ptrdiff_t n, Block block) {
     Exact<T> sum = exact(broadcast(T(0)));
-    for_blocks(y, n, [&](std::ptrdiff_t j, auto count, auto last) {
-        constexpr int COUNT = decltype(count)::value;
-        Vec<T> a[COUNT], b[COUNT], s[2] = {broadcast(T(0)), broadcast(T(0))};
-        load_block(y + j, last, T(0), a);
-        load_block(grad + j, last, T(0), b);
-        for (int k = 0; k < COUNT; ++k) s[k % 2] = fma(a[k], b[k], s[k % 2]);
-        sum = add_any(sum, exact(s[0] + s[1]));
+    for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) {
+        sum = add_any(sum, exact(block(j, count, last)));
     });
     return sum;
 }
-// sum += grad_j
-template <class T> CSOFTMAX_INLINE Exact<T> entries_of_row(const T* grad, std::ptrdiff_t n) {
-    Exact<T> sum = exact(broadcast(T(0)));
-    for_blocks(grad, n, [&](std::ptrdiff_t j, auto count, auto last) {
-        constexpr int COUNT = decltype(count)::value;
-        Vec<T> a[COUNT], s[2] = {broadcast(T(0)), broadcast(T(0))};
-        load_block(grad + j, last, T(0), a);
-        for (int k = 0; k < COUNT; ++k) s[k % 2] = s[k % 2] + a[k];
-        sum = add_any(sum, exact(s[0] + s[1]));
-    });
-    return sum;
+// A block of y_j * grad_j, and of grad_j,
+template <class T, class Count, class Last>
+CSOFTMAX_INLINE Vec<T> block_of_products(const T* y, const T* grad, Count, Last last) {
+    Vec<T> a[Count::value], b[Count::value], s[2] = {broadcast(T(0)), broadcast(T(0))};
+    load_block(y, last, T(0), a);
+    load_block(grad, last, T(0), b);
+    for (int k = 0; k < Count::value; ++k) s[k % 2] = fma(a[k], b[k], s[k % 2]);
+    return s[0] + s[1];
+}
+template <class T, class Count, class Last>
+CSOFTMAX_INLINE Vec<T> block_of_entries(const T* grad, Count, Last last) {
+    Vec<T> a[Count::value], s[2] = {broadcast(T(0)), broadcast(T(0))};
+    load_block(grad, last, T(0), a);
+    for (int k = 0; k < Count::value; ++k) s[k % 2] = s[k % 2] + a[k];
+    return s[0] + s[1];
 }
 
 // sum += exp(x_j) in two words
@@ -333,50 +331,67 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
     };
     auto larger = [](Single<T> a, Single<T> b) { return Single<T>{max(a.v, b.v)}; };
     auto sum_of = [](Single<T> a, Single<T> b) { return Single<T>{a.v + b.v}; };
+    CSOFTMAX_ASSUME(lanes > 0);
     const Vec<T> zero = broadcast(T(0));
     if (sweep == MAXIMUM) {
         Single<T> maxima[W];
-        maxima[0] = {zero};
         for (int i = 0; i < lanes; ++i) maxima[i] = {maximum_of_row(x(i), n)};
         rows.max = max(rows.max, across_rows(maxima, int(lanes), larger).v);
     } else if (sweep == ADD_UP) {
         Exact<T> sum[W], weight[W], spreads[W];
+        Vec<T> one_word[W];
         Single<T> ties[W];
-        sum[0] = weight[0] = spreads[0] = exact(zero);
-        ties[0] = {zero};
         auto e = [&](int i) { return keeps ? out(i) : nullptr; };
-        const bool by_rows = !pair && operation != LOGSUMEXP_AGAIN && n <= 2 * W;
-        for (int i = 0; i < lanes; ++i) {
-            RowSums<T> sums = {exact(zero), exact(zero), exact(zero), zero};
-            const Anchor<T> anchor = spread(rows.anchor, i);
-            if (weighted) {
-                add_weights_of_row(x(i), n, weights_of_row(x(i), p, lane + i, j0), anchor, sums);
-                weight[i] = sums.weight;
-                spreads[i] = sums.spread;
-            }
-            if (by_rows) continue;  // below
-            if (operation == LOGSUMEXP_AGAIN) {
-                if (csoftmax::lane(rows.again, i) > 0)
-                    sums.sum = exact_terms_of_row(x(i), n, spread(rows.max, i));
-            } else if (operation == SOFTMAX_VJP)
-                sums.sum = products_of_row(x(i), y(i), n);
-            else if (operation == LOG_SOFTMAX_VJP)
-                sums.sum = entries_of_row(y(i), n);
-            else
-                add_terms_of_row<apart>(x(i), e(i), n, anchor, p.ahead, sums);
-            sum[i] = sums.sum;
-            ties[i] = {sums.ties};
+        auto block_at = [&](int i) {
+            return [&, i](std::ptrdiff_t j, auto count, auto last) {
+                return operation == SOFTMAX_VJP
+                           ? block_of_products(x(i) + j, y(i) + j, count, last)
+                           : block_of_entries(y(i) + j, count, last);
+            };
+        };
+        const bool whole = p.n <= CHUNK;  // else a chunk of a single row
+        const bool short_rows =
+            whole && operation != LOGSUMEXP_AGAIN && n <= (pair ? BLOCK : 2) * W;
+        for (int i = 0; i < lanes && weighted; ++i) {
+            RowSums<T> sums;
+            add_weights_of_row(x(i), n, weights_of_row(x(i), p, lane + i, j0),
+                               spread(rows.anchor, i), sums);
+            weight[i] = sums.weight;
+            spreads[i] = sums.spread;
         }
-        if (by_rows && n <= W)
-            add_terms_of_short_rows<apart, 1>(x, e, int(lanes), n, rows, sum, ties);
-        else if (by_rows)
-            add_terms_of_short_rows<apart, 2>(x, e, int(lanes), n, rows, sum, ties);
-        const bool whole = p.n <= CHUNK;
+        if constexpr (pair) {
+            if (short_rows)
+                for (int i = 0; i < lanes; ++i)
+                    for_blocks(x(i), n, [&](std::ptrdiff_t j, auto count, auto last) {
+                        one_word[i] = block_at(i)(j, count, last);
+                    });
+            else
+                for (int i = 0; i < lanes; ++i) sum[i] = sum_of_blocks(x(i), n, block_at(i));
+        } else if (operation == LOGSUMEXP_AGAIN) {
+            for (int i = 0; i < lanes; ++i)
+                sum[i] = csoftmax::lane(rows.again, i) > 0
+                             ? exact_terms_of_row(x(i), n, spread(rows.max, i))
+                             : exact(zero);
+        } else if (short_rows && n <= W) {
+            add_terms_of_short_rows<apart, 1>(x, e, int(lanes), n, rows, one_word, ties);
+        } else if (short_rows) {
+            add_terms_of_short_rows<apart, 2>(x, e, int(lanes), n, rows, one_word, ties);
+        } else {
+            for (int i = 0; i < lanes; ++i) {
+                RowSums<T> sums;
+                add_terms_of_row<apart>(x(i), e(i), n, spread(rows.anchor, i), p.ahead, sums);
+                sum[i] = sums.sum;
+                ties[i] = {sums.ties};
+            }
+        }
         auto add_to = [&](LaneSum<T>& all, Exact<T>(&lane_sums)[W]) {
             const Exact<T> s = across_rows(lane_sums, int(lanes), add_any<T>);
             all.total = whole ? s : add_any(all.total, s);
         };
-        add_to(rows.sum, sum);
+        if (short_rows)
+            rows.sum.total = sum_across_rows(one_word, int(lanes));
+        else
+            add_to(rows.sum, sum);
         if (weighted) {
             add_to(rows.weight, weight);
             add_to(rows.spread, spreads);
@@ -397,7 +412,7 @@ template <class T>
 CSOFTMAX_INLINE void sweep_rows(Operation operation, Sweep sweep, const Problem& p,
                                 std::ptrdiff_t lane, std::ptrdiff_t lanes, std::ptrdiff_t j0,
                                 std::ptrdiff_t j1, Row<T>& rows) {
-    if constexpr (Vec<T>::LANES == 1) return;
+    if (Vec<T>::LANES == 1) return;  // never asked: there are no registers to lie along
     if (operation == SOFTMAX)
         sweep_some_rows<SOFTMAX, false>(sweep, p, lane, lanes, j0, j1, rows);
     else if (operation == LOG_SOFTMAX)

@@ -22,9 +22,11 @@
 #if defined(__GNUC__)
 #define CSOFTMAX_INLINE inline __attribute__((always_inline))
 #define CSOFTMAX_APART __attribute__((noinline))
+#define CSOFTMAX_ASSUME(fact) ((fact) ? void() : __builtin_unreachable())
 #else
 #define CSOFTMAX_INLINE inline
 #define CSOFTMAX_APART
+#define CSOFTMAX_ASSUME(fact)
 #endif
 
 #if defined(CSOFTMAX_VECTOR_TYPES) && defined(__SSE2__)
@@ -386,6 +388,7 @@ template <class T> struct Single {
 // are overwritten. A constant count stays in registers.
 template <int half, class State, class Combine>
 CSOFTMAX_INLINE State across_some(State* states, int count, Combine combine) {
+    CSOFTMAX_ASSUME(count > 0);
     if constexpr (half > 0) {
         for (int i = 0; i < count; i += 2) {
             const State a = states[i], b = states[i + 1 < count ? i + 1 : i];

@@ -91,12 +91,16 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     Vec[T] logsumexp_again[T](const Row[T]&, Vec[T] usual)
 
 cdef extern from "loops.hpp" namespace "csoftmax" nogil:
-    void find_row_terms[T](const T* x, T* e, ptrdiff_t steps, const Row[T]* row, ptrdiff_t ahead)
+    void find_row_terms[T](const T* x, T* e, ptrdiff_t steps, const Row[T]* row)
     void find_terms[T](const T* x, ptrdiff_t stride, T* e, ptrdiff_t e_stride, ptrdiff_t steps,
-                       const Row[T]* rows, ptrdiff_t vectors, ptrdiff_t ahead)
+                       const Row[T]* rows, ptrdiff_t vectors)
     void find_maxima[T](const T* x, ptrdiff_t stride, ptrdiff_t steps, Row[T]*, ptrdiff_t vectors)
     void add_terms[T](const T* e, ptrdiff_t stride, ptrdiff_t steps, bint apart, Order, Row[T]*,
                       ptrdiff_t vectors)
+    void add_products[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride,
+                         ptrdiff_t steps, Order, Row[T]*, ptrdiff_t vectors)
+    void write_products[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride, T* out,
+                           ptrdiff_t out_stride, ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors)
     void divide_terms[T](const T* e, ptrdiff_t stride, T* out, ptrdiff_t out_stride,
                          ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors)
 
@@ -135,7 +139,6 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     uint16_t float_to_half(float)
     cdef cppclass Scratch[T]:
         T tiles[2][4096]
-        T tails[2][1]
         T* packed
     void load_tile[T](T* tile, const View&, ptrdiff_t lane, ptrdiff_t lanes,
                       ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t width, T fill)

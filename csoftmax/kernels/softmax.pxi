@@ -25,34 +25,6 @@ cdef inline void write_log_softmax(const real* x, Py_ssize_t stride, real* out,
         store(out + i * out_stride, (load(x + i * stride) - maximum) - offset)
 
 
-cdef inline void add_products(const real* y, Py_ssize_t stride, const real* grad,
-                              Py_ssize_t grad_stride, Py_ssize_t steps,
-                              Exact[real]* total) noexcept nogil:
-    # total += y_j * grad_j
-    cdef Vec[real] s, t
-    cdef Py_ssize_t i = 0, end
-    while i < steps:
-        end = min(i + BLOCK, steps)
-        s = t = broadcast(<real> 0)
-        while i < end:
-            s = fma(load(y + i * stride), load(grad + i * grad_stride), s)
-            if i + 1 < end:
-                t = fma(load(y + (i + 1) * stride), load(grad + (i + 1) * grad_stride), t)
-            i += 2
-        total[0] = add_any(total[0], exact(s + t))
-
-
-cdef inline void write_softmax_vjp(const real* y, Py_ssize_t stride, const real* grad,
-                                   Py_ssize_t grad_stride, real* out, Py_ssize_t out_stride,
-                                   Py_ssize_t steps, const Row[real]* row) noexcept nogil:
-    # y_j * (grad_j - sum(y * grad)), the sum in two words
-    cdef Vec[real] dot = row.sum.total.value, lost = row.sum.total.error
-    cdef Py_ssize_t i
-    for i in range(steps):
-        store(out + i * out_stride,
-              load(y + i * stride) * ((load(grad + i * grad_stride) - lost) - dot))
-
-
 cdef inline void add_entries(const real* grad, Py_ssize_t stride, Py_ssize_t steps,
                              Exact[real]* total) noexcept nogil:
     # total += grad_j

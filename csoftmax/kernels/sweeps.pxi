@@ -22,6 +22,7 @@ cdef enum:
     PACKED_BYTES = 524288  # for all classes of a group, if a tile is too small: in the L2 cache
     ALL_PACKED = 1048576   # and for those of all threads
     STREAMED_BYTES = 16000000  # of a result, half of a usual last-level cache
+    STREAMED_ROW = 32768   # and of each row: its ends are stored twice
     STRIP = 512             # registers of a row between terms and their sum: they stay in L1
     GROUP_BYTES = 16384    # of rows that a group in row form has
     WAVE = 256             # chunks of one row between two additions of their sums
@@ -48,7 +49,7 @@ cdef inline bint writes_rows(Operation operation) noexcept nogil:
 cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ssize_t stride,
                         Py_ssize_t y_stride, real* e, Py_ssize_t e_stride, Py_ssize_t steps,
                         bint weighted, Order order, Row[real]* rows,
-                        Py_ssize_t vectors, Py_ssize_t ahead) noexcept nogil:
+                        Py_ssize_t vectors) noexcept nogil:
     # `steps` registers of classes of `vectors` registers of rows. The terms go to e, strip by strip.
     cdef Py_ssize_t W = lanes_of(x), first = 0, count, v
     cdef Py_ssize_t strip = STRIP if order.fold else steps
@@ -59,10 +60,12 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
                 add_lanes(WEIGHTS, x + v * W, y + v * W, stride, y_stride, count, order, rows + v)
         if not takes_pair(operation) and operation != LOGSUMEXP_AGAIN:
             if order.fold:
-                find_row_terms(x, e, count, rows, ahead)
+                find_row_terms(x, e, count, rows)
             else:
-                find_terms(x, stride, e, e_stride, count, rows, vectors, ahead)
+                find_terms(x, stride, e, e_stride, count, rows, vectors)
             add_terms(e, e_stride, count, operation != SOFTMAX, order, rows, vectors)
+        elif operation == SOFTMAX_VJP:
+            add_products(x, stride, y, y_stride, count, order, rows, vectors)
         else:
             for v in range(vectors):
                 add_lanes(operation, x + v * W, y + v * W, stride, y_stride, count, order, rows + v)
@@ -79,9 +82,7 @@ cdef inline void add_lanes(Operation operation, const real* x, const real* y, Py
     cdef Py_ssize_t registers = order.registers, i, count
     for i in range(min(registers, steps)):
         count = (steps - i + registers - 1) // registers
-        if operation == SOFTMAX_VJP:
-            add_products(x, stride * registers, y, y_stride * registers, count, row.sum.lanes + i)
-        elif operation == LOG_SOFTMAX_VJP:
+        if operation == LOG_SOFTMAX_VJP:
             add_entries(y, y_stride * registers, count, row.sum.lanes + i)
         elif operation == CCE:
             add_cce(x, stride * registers, y, y_stride * registers, count, row.sum.lanes + i)
@@ -102,8 +103,6 @@ cdef inline void write_result(Operation operation, const real* x, const real* y,
         write_softmax(x, stride, out, out_stride, steps, row)
     elif operation == LOG_SOFTMAX:
         write_log_softmax(x, stride, out, out_stride, steps, row)
-    elif operation == SOFTMAX_VJP:
-        write_softmax_vjp(x, stride, y, y_stride, out, out_stride, steps, row)
     elif operation == LOG_SOFTMAX_VJP:
         write_log_softmax_vjp(x, stride, y, y_stride, out, out_stride, steps, row)
     elif operation == CCE_GRADIENT:
@@ -116,10 +115,9 @@ cdef inline void write_result(Operation operation, const real* x, const real* y,
 cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep sweep,
                                 const Problem& p, Py_ssize_t lane, Py_ssize_t j0, Py_ssize_t j1,
                                 Row[real]* rows) noexcept nogil:
-    # The classes j0 <= j < j1 of a group, whole registers of them, in the operands' own memory. The
-    # terms are kept where the result goes, or put into the tile e and forgotten; target weights are
-    # made in the tile y.
-    cdef bint fold = p.width == 1
+    # The classes j0 <= j < j1 of a group of columns, in the operands' own memory. The terms are kept
+    # where the result goes, or put into the tile e and forgotten; target weights are made in the
+    # tile y.
     cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
     cdef Py_ssize_t W = lanes_of(y), size = sizeof(real)
     cdef const real* x = <const real*> (p.x.data + lane * p.x.lane_stride + j0 * p.x.class_stride)
@@ -135,33 +133,30 @@ cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep swe
         load_target_weights(y, p, lane, p.width, j0, j1)
     if sweep == WRITE and keeps_terms(operation):
         x = out
-    if fold:                        # known strides make better code
-        sweep_registers(operation, sweep, x, second, W, W, e, W, out, W, (j1 - j0) // W, True,
-                        weighted, order_of(y, True, p.n), rows, 1, p.ahead)
-    else:
-        sweep_registers(
-            operation, sweep, x, second,
-            (p.out if sweep == WRITE and keeps_terms(operation) else p.x).class_stride // size,
-            p.y.class_stride // size if takes_pair(operation) else p.width,
-            e, p.out.class_stride // size if e == out else p.width,
-            out, p.out.class_stride // size, j1 - j0, True, weighted, order_of(y, False, p.n),
-            rows, p.width // W, 0)
+    sweep_registers(
+        operation, sweep, x, second,
+        (p.out if sweep == WRITE and keeps_terms(operation) else p.x).class_stride // size,
+        p.y.class_stride // size if takes_pair(operation) else p.width,
+        e, p.out.class_stride // size if e == out else p.width,
+        out, p.out.class_stride // size, j1 - j0, True, weighted, order_of(y, False, p.n),
+        rows, p.width // W)
 
 
 cdef inline void sweep_registers(Operation operation, Sweep sweep, const real* x, const real* y,
                                  Py_ssize_t stride, Py_ssize_t y_stride, real* e,
                                  Py_ssize_t e_stride, real* out, Py_ssize_t out_stride,
                                  Py_ssize_t steps, bint kept, bint weighted, Order order,
-                                 Row[real]* rows, Py_ssize_t vectors,
-                                 Py_ssize_t ahead) noexcept nogil:
+                                 Row[real]* rows, Py_ssize_t vectors) noexcept nogil:
     cdef Py_ssize_t W = lanes_of(x), v
     if sweep == ADD_UP:
         add_up(operation, x, y, stride, y_stride, e, e_stride, steps, weighted, order, rows,
-               vectors, ahead)
+               vectors)
     elif sweep == MAXIMUM:
         find_maxima(x, stride, steps, rows, vectors)
     elif operation == SOFTMAX and kept:
         divide_terms(x, stride, out, out_stride, steps, rows, vectors)
+    elif operation == SOFTMAX_VJP:
+        write_products(x, stride, y, y_stride, out, out_stride, steps, rows, vectors)
     else:
         for v in range(vectors):
             write_result(operation, x + v * W, y + v * W, stride, y_stride, out + v * W,
@@ -193,7 +188,7 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
             load_target_weights(y, p, lane, lanes, j0, j1)
 
     sweep_registers(operation, sweep, x, y, stride, stride, x if keeps_terms(operation) else y,
-                    stride, x, stride, steps, keep, weighted, order, rows, vectors, 0)
+                    stride, x, stride, steps, keep, weighted, order, rows, vectors)
     if sweep == WRITE:
         store_tile(x, p.out, lane, lanes, j0, j1, p.width,
                    <real> -INFINITY if operation == LOG_SOFTMAX else <real> 0)
@@ -201,36 +196,28 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
 
 cdef inline void visit(Scratch[real]& scratch, Operation operation, Sweep sweep, const Problem& p,
                        Py_ssize_t lane, Py_ssize_t lanes, Py_ssize_t j0, Py_ssize_t j1,
-                       Row[real]* rows, Py_ssize_t tail, bint swept_before) noexcept nogil:
-    # One sweep over the classes j0 <= j < j1 of one group, or of one row of it in row form, whose
-    # ragged end has the place `tail`. `swept_before`: by the same hands, so that tiles are kept.
+                       Row[real]* rows, bint swept_before) noexcept nogil:
+    # One sweep over the classes j0 <= j < j1 of one group, or of one row in row form. `swept_before`:
+    # by the same hands, so that tiles are kept.
     cdef bint fold = p.width == 1
     cdef real* x = &scratch.tiles[0][0]
     cdef real* y = &scratch.tiles[1][0]
-    cdef Py_ssize_t W = lanes_of(x), unit = BLOCK * W, j = j0, v
     cdef bint loaded = swept_before and p.n <= p.tile_classes, weighted
+    cdef Py_ssize_t v
     cdef Order order
-    if p.direct and (fold or lanes == p.width):
-        j = j1
-        if fold and (j1 - j0) % W:          # the sum of a block is taken in one place
-            j = j0 + (j1 - j0) // unit * unit
-        if j > j0:
-            visit_directly(x, y, operation, sweep, p, lane, j0, j, rows)
-        if j < j1:
-            x = &scratch.tails[0][0] + tail * unit
-            y = &scratch.tails[1][0] + tail * unit
+    if p.direct and lanes == p.width:
+        visit_directly(x, y, operation, sweep, p, lane, j0, j1, rows)
+    else:
+        if scratch.packed != NULL:
+            x = scratch.packed + j0 * p.width
             loaded = swept_before
-    if scratch.packed != NULL:
-        x = scratch.packed + j0 * p.width
-        loaded = swept_before
-        if tiles_of(operation, p) == 2:
-            y = scratch.packed + (p.n + j0) * p.width
-    if j < j1:
-        visit_tile(x, y, loaded, operation, sweep, p, lane, lanes, j, j1, rows)
+            if tiles_of(operation, p) == 2:
+                y = scratch.packed + (p.n + j0) * p.width
+        visit_tile(x, y, loaded, operation, sweep, p, lane, lanes, j0, j1, rows)
     if sweep == ADD_UP and (j1 % CHUNK == 0 or j1 == p.n):
         order = order_of(x, fold, p.n)
         weighted = operation == CROSS_ENTROPY and has_weights(p)
-        for v in range(1 if fold else p.width // W):
+        for v in range(1 if fold else p.width // lanes_of(x)):
             end_chunk(rows[v], order, weighted)
 
 
@@ -249,10 +236,10 @@ cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem
         part.anchor = whole.anchor
         part.max = whole.max
         part.again = whole.again
-    if p.direct and sweeps_rows(tag, operation, p):
+    if p.direct:
         sweep_rows(operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n), row[0])
     else:
-        visit(scratch, operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n), row, 0, False)
+        visit(scratch, operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n), row, False)
     if sweep != WRITE:
         chunk[0] = take_chunk(part, weighted)
 
@@ -267,9 +254,9 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
     cdef Row[real] row
     cdef Py_ssize_t i, j = 0
     if p.width > 1:
-        sweep_classes(scratch, operation, sweep, p, lane, lanes, rows, 0)
+        sweep_classes(scratch, operation, sweep, p, lane, lanes, rows)
         return
-    if p.row_threads == 1 and p.direct and sweeps_rows(tag, operation, p):
+    if p.direct and p.row_threads == 1:
         while j < p.n:
             sweep_rows(operation, sweep, p, lane, lanes, j, min(j + CHUNK, p.n), rows[0])
             j += CHUNK
@@ -284,7 +271,7 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
         if p.row_threads > 1:
             sweep_long_row(tag, operation, sweep, p, lane + i, &row)
         else:
-            sweep_classes(scratch, operation, sweep, p, lane + i, 1, &row, i)
+            sweep_classes(scratch, operation, sweep, p, lane + i, 1, &row)
         if sweep == MAXIMUM:
             gather_maximum(rows[0], <int> i, row)
         elif sweep == ADD_UP:
@@ -293,12 +280,12 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
 
 cdef inline void sweep_classes(Scratch[real]& scratch, Operation operation, Sweep sweep,
                                const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
-                               Row[real]* rows, Py_ssize_t tail) noexcept nogil:
+                               Row[real]* rows) noexcept nogil:
     cdef bint swept_before = sweep != MAXIMUM and not (sweep == ADD_UP and takes_pair(operation))
     cdef Py_ssize_t j = 0
     while True:  # once for n = 0
         visit(scratch, operation, sweep, p, lane, lanes, j, min(j + p.tile_classes, p.n), rows,
-              tail, swept_before)
+              swept_before)
         j += p.tile_classes
         if j >= p.n:
             return
@@ -404,7 +391,8 @@ cdef bint is_direct(Operation operation, const Problem& p, Py_ssize_t size,
 cdef bint is_streamed(Operation operation, const Problem& p, Py_ssize_t size) noexcept nogil:
     # Whether the writing sweep goes past the caches: what it writes would not fit there, and is
     # neither an operand nor read again.
-    if keeps_terms(operation) or not writes_rows(operation) or not p.direct or p.width > 1:
+    if (keeps_terms(operation) or not writes_rows(operation) or not p.direct or p.width > 1
+            or p.n * size < STREAMED_ROW):
         return False
     if (<Py_ssize_t> p.out.data | p.out.lane_stride | p.out.outer_stride) & (size - 1):
         return False
@@ -451,7 +439,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     else:
         p.width = p.group = 1
         p.tile_classes = CHUNK
-        p.direct = is_direct(operation, p, sizeof(real), False)
+        p.direct = is_direct(operation, p, sizeof(real), False) and sweeps_rows(tag, operation, p)
         if p.direct:
             p.group = max(<Py_ssize_t> 1, min(W, GROUP_BYTES // (n * <Py_ssize_t> sizeof(real)
                                                                      * tiles_of(operation, p))))

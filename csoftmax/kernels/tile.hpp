@@ -408,12 +408,9 @@ CSOFTMAX_INLINE std::int64_t label_of(const Problem& p, std::ptrdiff_t lane) {
     return read_label(p.label + lane * p.label_stride, p.label_kind);
 }
 
-// `tails` holds the ragged ends of the rows of a group in row form, from one sweep to the next;
-// `packed`, if there is such memory, all classes of a group in column form.
+// `packed`: if there is such memory, all classes of a group in column form.
 template <class T> struct alignas(64) Scratch {
-    static constexpr std::ptrdiff_t TAIL = BLOCK * Vec<T>::LANES;
     T tiles[2][4096];
-    T tails[2][Vec<T>::LANES * TAIL];
     T* packed;
 };
 
