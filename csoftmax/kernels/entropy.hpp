@@ -1,0 +1,38 @@
+// entropy.hpp - the entropy of softmax, from sums that have nothing but positive terms.
+//
+//   H = log(1 + rest) + sum_j e_j (max - x_j) / sum_j e_j,   e_j = exp(x_j - max)
+// with the rest as for logsumexp: what is 1e-30 in a confident row keeps all its digits.
+#pragma once
+
+#include "row.hpp"
+
+namespace csoftmax {
+
+// Terms further below the maximum are 0, and times their distance as well.
+template <class T> struct Vanishing { static constexpr T GAP = Constants<T>::NEGLIGIBLE; };
+template <> struct Vanishing<long double> { static constexpr long double GAP = 12000; };
+
+// total += e_j (max - x_j); the kept term of x_j = -inf is tiny, but not 0.
+template <class T>
+inline void add_gaps(const T* x, std::ptrdiff_t stride, const T* e, std::ptrdiff_t e_stride,
+                     std::ptrdiff_t steps, const Row<T>* row, Exact<T>* total) {
+    const Vec<T> zero = broadcast(T(0)), far = broadcast(Vanishing<T>::GAP);
+    const Vec<T> max = row->anchor.max;
+    Exact<T> sum = *total;
+    while (steps > 0) {
+        Vec<T> s = zero;
+        for (int k = 0; k < BLOCK && steps > 0; ++k, --steps, x += stride, e += e_stride) {
+            const Vec<T> gap = max - load(x);
+            s = fma(load(e), choose(gap <= far, gap, zero), s);
+        }
+        sum = add_any(sum, exact(s));
+    }
+    *total = sum;
+}
+
+template <class T> CSOFTMAX_INLINE Vec<T> entropy(const Row<T>& row) {
+    Exact<T> mean = divide_exactly(row.spread.total, sum_of_terms(row, true));
+    return rounded(add_any(log1p(rest(row)), mean)) + row.anchor.finite;
+}
+
+}  // namespace csoftmax

@@ -1,0 +1,49 @@
+# scores.pxi - entropy, top-k and samples: what is theirs in the sweeps over groups (sweeps.pxi).
+
+
+cdef inline void add_entropy(const real* x, Py_ssize_t stride, const real* e, Py_ssize_t e_stride,
+                             Py_ssize_t steps, Order order, Row[real]* row) noexcept nogil:
+    # spread += e_j (max - x_j), for one register of rows, each lane of the sum on its own
+    cdef Py_ssize_t registers = order.registers, i
+    for i in range(min(registers, steps)):
+        add_gaps(x + i * stride, stride * registers, e + i * e_stride, e_stride * registers,
+                 (steps - i + registers - 1) // registers, row, row.spread.lanes + i)
+
+
+cdef inline void find_top(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane,
+                          Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
+    # Row by row and class by class, as the heap of a row is filled in the order of its classes.
+    cdef real* tag = NULL
+    cdef bint fold = p.width == 1
+    cdef bint kept = p.row_threads == 1       # what the sweeps before have left in the tiles
+    cdef Py_ssize_t W = lanes_of(tag), i, j
+    cdef real largest, offset
+    for i in range(lanes if fold else 1):
+        j = 0
+        while j < p.n:
+            visit(scratch, TOPK, WRITE, p, lane + i, 1 if fold else lanes, j,
+                  min(j + p.tile_classes, p.n), rows, i, kept)
+            j += p.tile_classes
+    for i in range(lanes):
+        largest = lane_value(rows[i // W].max, <int> (i % W))
+        offset = lane_value(rows[i // W].offset, <int> (i % W))
+        finish_top(p, lane + i, largest, offset)
+
+
+cdef void sample_rows(real* tag, const Problem& p, int threads) noexcept nogil:
+    cdef Py_ssize_t group = sampled_lanes(tag, p, threads)
+    cdef Py_ssize_t groups = p.outer * ((p.lanes + group - 1) // group), g
+    if threads == 1 or groups == 1:
+        for g in range(groups):
+            sample_group(tag, p, group, g)
+    else:
+        for g in prange(groups, num_threads=<int> min(groups, <Py_ssize_t> threads),
+                        schedule="static"):
+            sample_group(tag, p, group, g)
+
+
+cdef void sample_group(real* tag, const Problem& p, Py_ssize_t group,
+                       Py_ssize_t number) noexcept nogil:
+    cdef Py_ssize_t groups = (p.lanes + group - 1) // group
+    cdef Py_ssize_t lane = number % groups * group
+    sample_lanes(tag, matrix(p, number // groups), lane, min(group, p.lanes - lane))
