@@ -12,7 +12,8 @@ namespace csoftmax {
 template <class T> struct Vanishing { static constexpr T GAP = Constants<T>::NEGLIGIBLE; };
 template <> struct Vanishing<long double> { static constexpr long double GAP = 12000; };
 
-// total += e_j (max - x_j); the kept term of x_j = -inf is tiny, but not 0.
+// total += e_j (max - x_j), products in two words, which keeps one error in a confident row: that of
+// its term. The kept term of x_j = -inf is tiny, but not 0.
 template <class T>
 inline void add_gaps(const T* x, std::ptrdiff_t stride, const T* e, std::ptrdiff_t e_stride,
                      std::ptrdiff_t steps, const Row<T>* row, Exact<T>* total) {
@@ -20,12 +21,17 @@ inline void add_gaps(const T* x, std::ptrdiff_t stride, const T* e, std::ptrdiff
     const Vec<T> max = row->anchor.max;
     Exact<T> sum = *total;
     while (steps > 0) {
-        Vec<T> s = zero;
+        Exact<T> s = exact(zero);
         for (int k = 0; k < BLOCK && steps > 0; ++k, --steps, x += stride, e += e_stride) {
-            const Vec<T> gap = max - load(x);
-            s = fma(load(e), choose(gap <= far, gap, zero), s);
+            const Vec<T> entry = load(x), some = load(e);
+            Exact<T> gap = two_sum(max, Vec<T>{-entry.v});
+            const auto near = gap.value <= far;
+            gap = {choose(near, gap.value, zero), choose(near, gap.error, zero)};
+            const Exact<T> product = two_product(some, gap.value);
+            s.value = s.value + product.value;
+            s.error = s.error + fma(some, gap.error, product.error);
         }
-        sum = add_any(sum, exact(s));
+        sum = add_any(sum, s);
     }
     *total = sum;
 }

@@ -109,7 +109,7 @@ template <class T> struct Drawing {
     }
     // -1, no class, where the row has no distribution
     bool has_distribution(std::ptrdiff_t i) {
-        if (total[i] > 0 && max[i] < INFINITE<T> && total[i] < INFINITE<Wide<T>>) return true;
+        if (total[i] > 0 && max[i] - max[i] == 0) return true;
         for (std::ptrdiff_t s = 0; s < p.count; ++s) give(i, s, -1);
         return false;
     }
