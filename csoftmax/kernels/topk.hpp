@@ -1,27 +1,45 @@
-// topk.hpp - the largest classes of each row, in a heap that lies where the result goes.
+// topk.hpp - the largest classes of each row, kept where the result goes.
 //
-// Of equal classes the first counts as larger, a NaN as little as -inf. The root of the heap is the
-// worst of the best so far: only what is above it, which a whole register is asked for at once, is
-// looked at by itself. Rows of random order have k log(n / k) of these.
+// Of equal classes the first counts as larger, a NaN as little as -inf. Only what is above the worst
+// of the best so far, which several registers are asked for at once, is looked at by itself: in a row
+// of random order k log(n / k) classes. Few of the best are kept in order, by insertion; many are a
+// heap, whose root is the worst.
 #pragma once
 
-#include <cmath>
+#include <algorithm>
 
 #include "tile.hpp"
 
 namespace csoftmax {
 
-template <class T> struct Heap {
+constexpr std::ptrdiff_t FEW_BEST = 128;
+
+// The result of one row.
+template <class T> struct Top {
     T* value;
     std::int64_t* index;
     std::ptrdiff_t size;
 
-    Heap(const Problem& p, std::ptrdiff_t lane)
+    Top(const Problem& p, std::ptrdiff_t lane)
         : value(reinterpret_cast<T*>(p.out.data + lane * p.out.lane_stride)),
           index(reinterpret_cast<std::int64_t*>(p.loss.data + lane * p.loss.lane_stride)),
           size(p.count) {}
 
-    // Whether entry i is worse than the class j with the value v.
+    bool few() const { return size <= FEW_BEST; }
+    const T& worst() const { return few() ? value[size - 1] : value[0]; }
+
+    // Puts class j among the `count` before it, in descending order; the last one goes.
+    void insert(std::ptrdiff_t count, T v, std::int64_t j) {
+        std::ptrdiff_t i = count < size ? count : size - 1;
+        for (; i > 0 && value[i - 1] < v; --i) {
+            value[i] = value[i - 1];
+            index[i] = index[i - 1];
+        }
+        value[i] = v;
+        index[i] = j;
+    }
+
+    // The heap. Whether entry i is worse than the class j with the value v.
     bool worse(std::ptrdiff_t i, T v, std::int64_t j) const {
         return value[i] < v || (value[i] == v && index[i] > j);
     }
@@ -51,49 +69,59 @@ template <class T> struct Heap {
     }
 };
 
-// The classes j0 <= j < j1 of one row, in order; x is that of j0.
-template <class T>
-inline void select_of_row(const T* x, std::ptrdiff_t stride, Heap<T> heap, std::ptrdiff_t j0,
-                          std::ptrdiff_t j1) {
+// Calls visit(i) for i <= k < n, in order, where x is above `low`, which visits raise.
+template <class T, class Visit>
+CSOFTMAX_INLINE void for_better(const T* x, std::ptrdiff_t stride, std::ptrdiff_t i,
+                                std::ptrdiff_t n, const T& low, Visit visit) {
     constexpr std::ptrdiff_t N = 8, W = Vec<T>::LANES;
-    std::ptrdiff_t j = j0;
-    for (; j < j1 && j < heap.size; ++j) {
-        const T v = x[(j - j0) * stride];
-        heap.value[j] = v >= -INFINITE<T> ? v : -INFINITE<T>;
-        heap.index[j] = j;
-        if (j == heap.size - 1) heap.build();
-    }
-    auto consider = [&](std::ptrdiff_t end) {
-        for (; j < end; ++j)
-            if (x[(j - j0) * stride] > heap.value[0])
-                heap.sink(0, heap.size, x[(j - j0) * stride], j);
-    };
-    for (; stride == 1 && W > 1 && j + N * W <= j1;) {
-        const T* some = x + (j - j0);
+    for (; stride == 1 && W > 1 && i + N * W <= n; i += N * W) {
         Vec<T> best = broadcast(-INFINITE<T>);
-        for (std::ptrdiff_t k = 0; k < N; ++k) best = max(load(some + k * W), best);
-        if (lane(max_lanes(best), 0) > heap.value[0])
-            consider(j + N * W);
-        else
-            j += N * W;
+        for (std::ptrdiff_t k = 0; k < N; ++k) best = max(load(x + i + k * W), best);
+        if (lane(max_lanes(best), 0) > low)
+            for (std::ptrdiff_t k = i; k < i + N * W; ++k)
+                if (x[k] > low) visit(k);
     }
-    consider(j1);
+    for (; i < n; ++i)
+        if (x[i * stride] > low) visit(i);
 }
 
-// The same of `lanes` rows side by side, `stride` entries from class to class.
+// The classes j0 <= j < j1 of one row, in order; x is that of j0.
+template <class T>
+inline void select_of_row(const T* x, std::ptrdiff_t stride, Top<T> top, std::ptrdiff_t j0,
+                          std::ptrdiff_t j1) {
+    std::ptrdiff_t first = 0;
+    for (std::ptrdiff_t j; (j = j0 + first) < std::min(j1, top.size); ++first) {
+        const T v = x[first * stride] >= -INFINITE<T> ? x[first * stride] : -INFINITE<T>;  // no NaN
+        if (top.few()) {
+            top.insert(j, v, j);
+        } else {
+            top.value[j] = v;
+            top.index[j] = j;
+            if (j == top.size - 1) top.build();
+        }
+    }
+    for_better(x, stride, first, j1 - j0, top.worst(), [&](std::ptrdiff_t i) {
+        if (top.few())
+            top.insert(top.size, x[i * stride], j0 + i);
+        else
+            top.sink(0, top.size, x[i * stride], j0 + i);
+    });
+}
+
+// The same of `lanes` rows side by side, `stride` entries from class to class; x is that of j0.
 template <class T>
 inline void select_top(const T* x, std::ptrdiff_t stride, const Problem& p, std::ptrdiff_t lane,
                        std::ptrdiff_t lanes, std::ptrdiff_t j0, std::ptrdiff_t j1) {
     for (std::ptrdiff_t i = 0; i < lanes; ++i)
-        select_of_row(x + i, stride, Heap<T>(p, lane + i), j0, j1);
+        select_of_row(x + i, stride, Top<T>(p, lane + i), j0, j1);
 }
 
 // Sorted, and as write_log_softmax() has them.
 template <class T>
 inline void finish_top(const Problem& p, std::ptrdiff_t lane, T max, T offset) {
-    Heap<T> heap(p, lane);
-    heap.sort();
-    for (std::ptrdiff_t i = 0; i < heap.size; ++i) heap.value[i] = (heap.value[i] - max) - offset;
+    Top<T> top(p, lane);
+    if (!top.few()) top.sort();
+    for (std::ptrdiff_t i = 0; i < top.size; ++i) top.value[i] = (top.value[i] - max) - offset;
 }
 
 }  // namespace csoftmax
