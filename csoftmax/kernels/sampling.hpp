@@ -114,18 +114,66 @@ template <class T> struct Drawing {
         return false;
     }
 
-    // Rows of one piece.
+    // A row of one piece,
     void run_short() {
+        load_row(0, 0, p.n, false);
+        max[0] = -INFINITE<T>;
+        find_maximum(0, p.n);
+        find_row(0, p.n);
+        total[0] = add_classes(p.n, 0);
+        if (!has_distribution(0)) return;
+        for (std::ptrdiff_t s = 0; s < p.count; ++s)
+            give(0, s, find_class(uniform(0, s) * total[0], p.n));
+    }
+    // and several, in the lanes of registers: the same sums in the same order.
+    void run_abreast() {
+        constexpr std::ptrdiff_t N = ABREAST, W = Vec<T>::LANES, V = N / W;
+        Row<T> rows[V];
         load_rows(0, p.n);
-        for (std::ptrdiff_t i = 0; i < lanes; ++i) {
-            load_row(i, 0, p.n, lanes > 1);
-            max[i] = -INFINITE<T>;
-            find_maximum(i, p.n);
-            find_row(i, p.n);
-            total[i] = add_classes(p.n, 0);
-            if (!has_distribution(i)) continue;
-            for (std::ptrdiff_t s = 0; s < p.count; ++s)
-                give(i, s, find_class(uniform(i, s) * total[i], p.n));
+        for (Row<T>& found : rows) found.max = broadcast(-INFINITE<T>);
+        find_maxima(tile, N, p.n, rows, V);
+        set_anchors(rows, V);
+        find_terms(tile, N, term, N, p.n, rows, V, 0);
+        for (std::ptrdiff_t v = 0; v < V; ++v) store(max + v * W, rows[v].max);
+        Wide<T> before[N] = {}, after[N];
+        for (std::ptrdiff_t j = 0; j < p.n; j += RUN) {
+            T* e = term + j * N;
+            Wide<T>* c = sum + j * N;
+            Wide<T> s[8][N] = {};
+            const std::ptrdiff_t count = p.n - j < RUN ? p.n - j : RUN;
+            for (std::ptrdiff_t k = 0; k < count; ++k)
+                for (std::ptrdiff_t i = 0; i < N; ++i) {
+                    const std::ptrdiff_t at = k * N + i;
+                    e[at] = tile[j * N + at] < max[i] - Vanishing<T>::GAP ? T(0) : e[at];
+                    s[k % 8][i] += e[at];
+                }
+            for (std::ptrdiff_t i = 0; i < N; ++i)
+                after[i] = before[i] + (((s[0][i] + s[4][i]) + (s[2][i] + s[6][i])) +
+                                        ((s[1][i] + s[5][i]) + (s[3][i] + s[7][i])));
+            for (std::ptrdiff_t k = 0; k < count; ++k)
+                for (std::ptrdiff_t i = 0; i < N; ++i) {
+                    before[i] += e[k * N + i];
+                    c[k * N + i] = before[i] < after[i] ? before[i] : after[i];
+                }
+            T behind[N] = {};  // whether a later class of the run adds something
+            for (std::ptrdiff_t k = count; k-- > 0;)
+                for (std::ptrdiff_t i = 0; i < N; ++i) {
+                    c[k * N + i] = behind[i] > 0 ? c[k * N + i] : after[i];
+                    behind[i] = e[k * N + i] > behind[i] ? e[k * N + i] : behind[i];
+                }
+            for (std::ptrdiff_t i = 0; i < N; ++i) before[i] = after[i];
+        }
+        bool good[N];
+        for (std::ptrdiff_t i = 0; i < N; ++i) total[i] = before[i];
+        for (std::ptrdiff_t i = 0; i < lanes; ++i) good[i] = has_distribution(i);
+        for (std::ptrdiff_t s = 0; s < p.count; ++s) {
+            Wide<T> reached[N] = {};
+            std::int64_t label[N] = {};
+            for (std::ptrdiff_t i = 0; i < lanes; ++i) reached[i] = uniform(i, s) * total[i];
+            for (std::ptrdiff_t j = 0; j < p.n; ++j)
+                for (std::ptrdiff_t i = 0; i < N; ++i) label[i] += sum[j * N + i] <= reached[i];
+            for (std::ptrdiff_t i = 0; i < lanes; ++i)
+                if (good[i]) give(i, s, label[i] < p.n ? label[i] : p.n - 1);
         }
     }
 
@@ -198,17 +246,19 @@ template <class T> struct Drawing {
 // How many rows are drawn from together.
 template <class T>
 inline std::ptrdiff_t sampled_lanes(const T*, const Problem& p, std::ptrdiff_t threads) {
-    if (p.lanes == 1 || !lanes_adjacent(p.x)) return 1;
+    if (p.lanes == 1 || (!lanes_adjacent(p.x) && p.n > 2 * RUN)) return 1;
     return std::max<std::ptrdiff_t>(1, std::min(ABREAST, p.lanes / threads));
 }
 
 template <class T>
 inline void sample_lanes(const T*, const Problem& p, std::ptrdiff_t lane, std::ptrdiff_t lanes) {
     Drawing<T> drawing(p, lane, lanes);
-    if (p.n <= drawing.piece)
-        drawing.run_short();
-    else
+    if (p.n > drawing.piece)
         drawing.run_long();
+    else if (lanes > 1)
+        drawing.run_abreast();
+    else
+        drawing.run_short();
 }
 
 }  // namespace csoftmax

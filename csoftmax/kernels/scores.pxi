@@ -1,4 +1,5 @@
-# scores.pxi - entropy, top-k and samples: what is theirs in the sweeps over groups (sweeps.pxi).
+# scores.pxi - entropy, top-k, samples and temperature: what is theirs in the sweeps over groups
+# (sweeps.pxi).
 
 
 cdef inline void add_entropy(const real* x, Py_ssize_t stride, const real* e, Py_ssize_t e_stride,
@@ -28,6 +29,15 @@ cdef inline void find_top(Scratch[real]& scratch, const Problem& p, Py_ssize_t l
         largest = lane_value(rows[i // W].max, <int> (i % W))
         offset = lane_value(rows[i // W].offset, <int> (i % W))
         finish_top(p, lane + i, largest, offset)
+
+
+cdef void run_divided(real* packed, Operation operation, const Problem& p, Py_ssize_t lane,
+                      Py_ssize_t lanes) noexcept nogil:
+    # A group whose quotients are kept in the result.
+    cdef Problem q = p
+    divide_rows(packed, p, lane, lanes)
+    q.x = q.out
+    run_group(packed, operation, q, lane, lanes)
 
 
 cdef void sample_rows(real* tag, const Problem& p, int threads) noexcept nogil:

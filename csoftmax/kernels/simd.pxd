@@ -142,6 +142,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
                        ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t width, T fill)
     void weigh_targets[T](T* tile, const View& class_weight, ptrdiff_t j0, ptrdiff_t j1,
                           ptrdiff_t width, T scale, T offset)
+    void divide_rows[T](const T*, const Problem&, ptrdiff_t lane, ptrdiff_t lanes)
     T read_like[T](const T*, const char*, bint half)  # T is that of the first
     void write[T](char*, T, bint half)
 

@@ -356,6 +356,9 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
     cdef bint fold = p.width == 1, ignored = False
     cdef Py_ssize_t vectors = 1 if fold else p.width // lanes_of(x)
     cdef Py_ssize_t v
+    if p.direct and p.x.temperature != 1:
+        run_divided(packed, operation, p, lane, lanes)
+        return
     for v in range(vectors):
         start(rows[v], order_of(x, fold, p.n), operation in (CROSS_ENTROPY, ENTROPY))
     if not takes_pair(operation):
@@ -419,7 +422,8 @@ cdef bint is_direct(Operation operation, const Problem& p, Py_ssize_t size,
                     bint columns) noexcept nogil:
     # Whether all operands hold neighbouring classes (columns: rows) side by side, and the terms can
     # be kept in `out`: the target probabilities are still needed then.
-    if p.x.temperature != 1:
+    # Quotients go by way of the tile, or row by row to where softmax and log_softmax put their result.
+    if p.x.temperature != 1 and (columns or operation not in (SOFTMAX, LOG_SOFTMAX)):
         return False
     if operation == CROSS_ENTROPY and p.label == NULL and p.out.data == p.y.data:
         return False
@@ -469,6 +473,8 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         p.width = p.group = 1
         p.tile_classes = CHUNK
         p.direct = is_direct(operation, p, sizeof(real), False)
+        if p.x.temperature != 1 and threads > 1 and rows < 2 * threads:
+            p.direct = False
         if p.direct:
             p.group = max(<Py_ssize_t> 1, min(W, GROUP_BYTES // (n * <Py_ssize_t> sizeof(real))))
             p.group = max(<Py_ssize_t> 1, min(p.group, rows // threads))

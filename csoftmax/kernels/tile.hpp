@@ -409,6 +409,17 @@ CSOFTMAX_INLINE std::int64_t label_of(const Problem& p, std::ptrdiff_t lane) {
     return read_label(p.label + lane * p.label_stride, p.label_kind);
 }
 
+// Rows of `out` <- those of x, divided by the temperature; both hold their classes side by side.
+template <class T>
+inline void divide_rows(const T*, const Problem& p, std::ptrdiff_t lane, std::ptrdiff_t lanes) {
+    const T temperature = T(p.x.temperature);
+    for (std::ptrdiff_t i = lane; i < lane + lanes; ++i) {
+        const T* x = reinterpret_cast<const T*>(p.x.data + i * p.x.lane_stride);
+        T* out = reinterpret_cast<T*>(p.out.data + i * p.out.lane_stride);
+        for (std::ptrdiff_t j = 0; j < p.n; ++j) out[j] = x[j] / temperature;
+    }
+}
+
 // `tails` holds the ragged ends of the rows of a group in row form, from one sweep to the next;
 // `packed`, if there is such memory, all classes of a group in column form.
 template <class T> struct alignas(64) Scratch {
