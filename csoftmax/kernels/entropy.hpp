@@ -15,8 +15,9 @@ template <> struct Vanishing<long double> { static constexpr long double GAP = 1
 // total += e_j (max - x_j), products in two words, which keeps one error in a confident row: that of
 // its term. The kept term of x_j = -inf is tiny, but not 0.
 template <class T>
-inline void add_gaps(const T* x, std::ptrdiff_t stride, const T* e, std::ptrdiff_t e_stride,
-                     std::ptrdiff_t steps, const Row<T>* row, Exact<T>* total) {
+CSOFTMAX_INLINE void add_gaps(const T* x, std::ptrdiff_t stride, const T* e,
+                              std::ptrdiff_t e_stride, std::ptrdiff_t steps, const Row<T>* row,
+                              Exact<T>* total) {
     const Vec<T> zero = broadcast(T(0)), far = broadcast(Vanishing<T>::GAP);
     const Vec<T> max = row->anchor.max;
     Exact<T> sum = *total;
@@ -36,7 +37,19 @@ inline void add_gaps(const T* x, std::ptrdiff_t stride, const T* e, std::ptrdiff
     *total = sum;
 }
 
-template <class T> CSOFTMAX_INLINE Vec<T> entropy(const Row<T>& row) {
+// The same of `steps` registers of classes of `vectors` registers of rows, each lane of a sum on its own.
+template <class T>
+CSOFTMAX_APART void add_entropy(const T* x, std::ptrdiff_t stride, const T* e,
+                                std::ptrdiff_t e_stride, std::ptrdiff_t steps, Order order,
+                                Row<T>* rows, std::ptrdiff_t vectors) {
+    const std::ptrdiff_t registers = order.registers;
+    for (std::ptrdiff_t v = 0; v < vectors; ++v, x += Vec<T>::LANES, e += Vec<T>::LANES)
+        for (std::ptrdiff_t i = 0; i < registers && i < steps; ++i)
+            add_gaps(x + i * stride, stride * registers, e + i * e_stride, e_stride * registers,
+                     (steps - i + registers - 1) / registers, rows + v, rows[v].spread.lanes + i);
+}
+
+template <class T> CSOFTMAX_APART Vec<T> entropy(const Row<T>& row) {
     Exact<T> mean = divide_exactly(row.spread.total, sum_of_terms(row, true));
     return rounded(add_any(log1p(rest(row)), mean)) + row.anchor.finite;
 }

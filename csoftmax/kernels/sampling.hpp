@@ -251,7 +251,7 @@ inline std::ptrdiff_t sampled_lanes(const T*, const Problem& p, std::ptrdiff_t t
 }
 
 template <class T>
-inline void sample_lanes(const T*, const Problem& p, std::ptrdiff_t lane, std::ptrdiff_t lanes) {
+CSOFTMAX_APART void sample_lanes(const T*, const Problem& p, std::ptrdiff_t lane, std::ptrdiff_t lanes) {
     Drawing<T> drawing(p, lane, lanes);
     if (p.n > drawing.piece)
         drawing.run_long();

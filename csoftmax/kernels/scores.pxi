@@ -1,18 +1,9 @@
-# scores.pxi - entropy, top-k, samples and temperature: what is theirs in the sweeps over groups
+# scores.pxi - top-k, samples and temperature: what is theirs in the sweeps over groups
 # (sweeps.pxi).
 
 
-cdef inline void add_entropy(const real* x, Py_ssize_t stride, const real* e, Py_ssize_t e_stride,
-                             Py_ssize_t steps, Order order, Row[real]* row) noexcept nogil:
-    # spread += e_j (max - x_j), for one register of rows, each lane of the sum on its own
-    cdef Py_ssize_t registers = order.registers, i
-    for i in range(min(registers, steps)):
-        add_gaps(x + i * stride, stride * registers, e + i * e_stride, e_stride * registers,
-                 (steps - i + registers - 1) // registers, row, row.spread.lanes + i)
-
-
-cdef inline void find_top(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane,
-                          Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
+cdef void find_top(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
+                   Row[real]* rows) noexcept nogil:
     # Row by row and class by class, as the heap of a row is filled in the order of its classes.
     cdef real* tag = NULL
     cdef bint fold = p.width == 1

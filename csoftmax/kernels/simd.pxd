@@ -156,8 +156,8 @@ cdef extern from "labels.hpp" namespace "csoftmax" nogil:
     long double sum_weights[T](const Problem&, cpp_bool weighted, cpp_bool ignores, cpp_bool& bad)
 
 cdef extern from "entropy.hpp" namespace "csoftmax" nogil:
-    void add_gaps[T](const T* x, ptrdiff_t stride, const T* e, ptrdiff_t e_stride, ptrdiff_t steps,
-                     const Row[T]*, Exact[T]*)
+    void add_entropy[T](const T* x, ptrdiff_t stride, const T* e, ptrdiff_t e_stride,
+                        ptrdiff_t steps, Order, Row[T]*, ptrdiff_t vectors)
     Vec[T] row_entropy "csoftmax::entropy"[T](const Row[T]&)
 
 cdef extern from "topk.hpp" namespace "csoftmax" nogil:

@@ -89,8 +89,7 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
                 find_terms(x, stride, e, e_stride, count, rows, vectors, ahead)
             add_terms(e, e_stride, count, operation != SOFTMAX, order, rows, vectors)
             if operation == ENTROPY:
-                for v in range(vectors):
-                    add_entropy(x + v * W, stride, e + v * W, e_stride, count, order, rows + v)
+                add_entropy(x, stride, e, e_stride, count, order, rows, vectors)
         else:
             for v in range(vectors):
                 add_lanes(operation, x + v * W, y + v * W, stride, y_stride, count, order, rows + v)

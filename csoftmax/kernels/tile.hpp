@@ -411,7 +411,7 @@ CSOFTMAX_INLINE std::int64_t label_of(const Problem& p, std::ptrdiff_t lane) {
 
 // Rows of `out` <- those of x, divided by the temperature; both hold their classes side by side.
 template <class T>
-inline void divide_rows(const T*, const Problem& p, std::ptrdiff_t lane, std::ptrdiff_t lanes) {
+CSOFTMAX_APART void divide_rows(const T*, const Problem& p, std::ptrdiff_t lane, std::ptrdiff_t lanes) {
     const T temperature = T(p.x.temperature);
     for (std::ptrdiff_t i = lane; i < lane + lanes; ++i) {
         const T* x = reinterpret_cast<const T*>(p.x.data + i * p.x.lane_stride);

@@ -110,15 +110,16 @@ inline void select_of_row(const T* x, std::ptrdiff_t stride, Top<T> top, std::pt
 
 // The same of `lanes` rows side by side, `stride` entries from class to class; x is that of j0.
 template <class T>
-inline void select_top(const T* x, std::ptrdiff_t stride, const Problem& p, std::ptrdiff_t lane,
-                       std::ptrdiff_t lanes, std::ptrdiff_t j0, std::ptrdiff_t j1) {
+CSOFTMAX_APART void select_top(const T* x, std::ptrdiff_t stride, const Problem& p,
+                               std::ptrdiff_t lane, std::ptrdiff_t lanes, std::ptrdiff_t j0,
+                               std::ptrdiff_t j1) {
     for (std::ptrdiff_t i = 0; i < lanes; ++i)
         select_of_row(x + i, stride, Top<T>(p, lane + i), j0, j1);
 }
 
 // Sorted, and as write_log_softmax() has them.
 template <class T>
-inline void finish_top(const Problem& p, std::ptrdiff_t lane, T max, T offset) {
+CSOFTMAX_APART void finish_top(const Problem& p, std::ptrdiff_t lane, T max, T offset) {
     Top<T> top(p, lane);
     if (!top.few()) top.sort();
     for (std::ptrdiff_t i = 0; i < top.size; ++i) top.value[i] = (top.value[i] - max) - offset;
