@@ -288,17 +288,15 @@ def sample_categorical(
     rows = x.shape[:axis] + x.shape[axis + 1 :]
     uniforms = np.empty((math.prod(shape), *rows))
     generator.random(out=uniforms)
-    drawn = uniforms.view(np.int64)
-    if x.size:
-        # with no sample at all, one for the check of the rows
-        drawn = _draw(x, uniforms if len(uniforms) else np.zeros((1, *rows)), axis, temperature)
-        if drawn.min() < 0:
-            bad = np.argwhere(np.isnan(softmax_entropy(x, axis, temperature=temperature)))[0]
-            at = f"[{', '.join(map(str, bad))}]" if rows else ""
-            raise ValueError(
-                f"logits{at} has no distribution: expected finite numbers or -inf, not -inf alone"
-            )
-    return drawn[: len(uniforms)].reshape(shape + rows)[()]
+    # with no sample at all, one for the check of the rows
+    drawn = uniforms if len(uniforms) else np.zeros((1, *rows))
+    if x.size and not _draw(x, drawn, axis, temperature):
+        bad = np.argwhere(np.isnan(softmax_entropy(x, axis, temperature=temperature)))[0]
+        at = f"[{', '.join(map(str, bad))}]" if rows else ""
+        raise ValueError(
+            f"logits{at} has no distribution: expected finite numbers or -inf, not -inf alone"
+        )
+    return uniforms.view(np.int64).reshape(shape + rows)[()]
 
 
 # ------------------------------------------------------------------------------- common to several
@@ -309,11 +307,12 @@ def _contiguous_rows(x: Array, axis: int) -> Array:
     return np.ascontiguousarray(np.moveaxis(x, axis, -1), arguments.result_dtype(x))
 
 
-def _draw(x: Array, uniforms: Array, axis: int, temperature: float) -> Array:
-    drawn = _direct_sample(x, uniforms, axis, temperature)
-    if drawn is None:
-        drawn = _direct_sample(_contiguous_rows(x, axis), uniforms, -1, temperature)
-    return drawn  # type: ignore[no-any-return]
+def _draw(x: Array, uniforms: Array, axis: int, temperature: float) -> bool:
+    """Classes in the place of the uniforms; whether every row has a distribution."""
+    good = _direct_sample(x, uniforms, axis, temperature)
+    if good is None:
+        good = _direct_sample(_contiguous_rows(x, axis), uniforms, -1, temperature)
+    return bool(good)
 
 
 def _sample_shape(size: int | tuple[int, ...] | None) -> tuple[int, ...]:

@@ -77,13 +77,15 @@ def direct_topk(x, k, axis, temperature):
 def direct_sample(x, cnp.ndarray uniforms not None, axis, temperature):
     """Classes for the contiguous uniforms (m, ...) of each row, in their memory, as int64.
 
-    -1 where a row has no distribution.
+    Whether each row has a distribution; where one has none, the classes are -1.
     """
     cdef cnp.ndarray a
     cdef double divisor = temperature_of(temperature)
     cdef Problem p
     cdef char dtype
     cdef int ndim, along, d
+    cdef Py_ssize_t k
+    cdef const int64_t* drawn
     if not cnp.PyArray_CheckExact(x) or not PyLong_CheckExact(axis):
         return None
     a = <cnp.ndarray> x
@@ -104,5 +106,9 @@ def direct_sample(x, cnp.ndarray uniforms not None, axis, temperature):
         return None
     p.count = cnp.PyArray_DIMS(uniforms)[0]
     p.y.class_stride = p.out.class_stride = cnp.PyArray_STRIDES(uniforms)[0]
-    begin(SAMPLE, dtype, p, RELEASE_FROM)
-    return uniforms.view("int64")
+    begin(SAMPLE, dtype, p, RELEASE_FROM if p.count < RELEASE_FROM else 0)
+    drawn = <const int64_t*> cnp.PyArray_DATA(uniforms)
+    for k in range(cnp.PyArray_SIZE(uniforms)):
+        if drawn[k] < 0:
+            return False
+    return True

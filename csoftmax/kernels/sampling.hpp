@@ -18,7 +18,7 @@
 
 namespace csoftmax {
 
-constexpr std::ptrdiff_t RUN = 32, PIECE_ENTRIES = 4096, SPANS = 512, SAMPLES = 2048, ABREAST = 16;
+constexpr std::ptrdiff_t RUN = 32, PIECE_ENTRIES = 4096, SPANS = 128, SAMPLES = 1024, ABREAST = 16;
 
 template <class T> struct Drawing {
     T tile[PIECE_ENTRIES];            // of several rows
