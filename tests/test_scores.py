@@ -405,6 +405,26 @@ def test_temperature_that_float32_does_not_have(csm, bad):
     assert np.isfinite(csm.softmax(np.zeros(3), temperature=bad)).all()
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(("shape", "axis"), [((5, 300), -1), ((8, 64), 0), ((3, 9000), -1)])
+def test_unaligned(csm, shape, axis, dtype):
+    x, labels = normal(shape, dtype), labels_of(normal(shape), axis)
+    laid = np.zeros(x.nbytes + 1, np.uint8)[1:].view(dtype).reshape(shape)
+    laid[...] = x
+    options = {"temperature": 0.3}
+    same(csm, csm.softmax(laid, axis, **options), csm.softmax(x, axis, **options))
+    same(csm, csm.softmax_entropy(laid, axis), csm.softmax_entropy(x, axis))
+    want = csm.log_softmax_gather(x, labels, axis)
+    same(csm, csm.log_softmax_gather(laid, labels, axis), want)
+    for k in (1, 5, 200):
+        if k <= shape[axis]:
+            got, want = (csm.log_softmax_topk(a, k, axis) for a in (laid, x))
+            same(csm, got[0], want[0])
+            np.testing.assert_array_equal(got[1], want[1])
+    drawn = csm.sample_categorical(laid, 0, 3, axis)
+    np.testing.assert_array_equal(drawn, csm.sample_categorical(x, 0, 3, axis))
+
+
 def test_large_arrays_agree(compiled):
     """Beyond the caches and in many chunks."""
     if is_twin(compiled):

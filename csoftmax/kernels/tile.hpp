@@ -412,11 +412,17 @@ CSOFTMAX_INLINE std::int64_t label_of(const Problem& p, std::ptrdiff_t lane) {
 // Rows of `out` <- those of x, divided by the temperature; both hold their classes side by side.
 template <class T>
 CSOFTMAX_APART void divide_rows(const T*, const Problem& p, std::ptrdiff_t lane, std::ptrdiff_t lanes) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES, size = sizeof(T);
     const T temperature = T(p.x.temperature);
     for (std::ptrdiff_t i = lane; i < lane + lanes; ++i) {
-        const T* x = reinterpret_cast<const T*>(p.x.data + i * p.x.lane_stride);
-        T* out = reinterpret_cast<T*>(p.out.data + i * p.out.lane_stride);
-        for (std::ptrdiff_t j = 0; j < p.n; ++j) out[j] = x[j] / temperature;
+        const char* x = p.x.data + i * p.x.lane_stride;
+        char* out = p.out.data + i * p.out.lane_stride;
+        std::ptrdiff_t j = 0;
+        for (; j + W <= p.n; j += W, x += W * size, out += W * size) {
+            const Vec<T> some = load(reinterpret_cast<const T*>(x));
+            store(reinterpret_cast<T*>(out), some / broadcast(temperature));
+        }
+        for (; j < p.n; ++j, x += size, out += size) write(out, read<T>(x, false) / temperature, false);
     }
 }
 

@@ -69,6 +69,11 @@ template <class T> struct Top {
     }
 };
 
+// *p, which need not be aligned.
+template <class T> CSOFTMAX_INLINE T entry(const T* p) {
+    return read<T>(reinterpret_cast<const char*>(p), false);
+}
+
 // Calls visit(i) for i <= k < n, in order, where x is above `low`, which visits raise.
 template <class T, class Visit>
 CSOFTMAX_INLINE void for_better(const T* x, std::ptrdiff_t stride, std::ptrdiff_t i,
@@ -79,10 +84,10 @@ CSOFTMAX_INLINE void for_better(const T* x, std::ptrdiff_t stride, std::ptrdiff_
         for (std::ptrdiff_t k = 0; k < N; ++k) best = max(load(x + i + k * W), best);
         if (lane(max_lanes(best), 0) > low)
             for (std::ptrdiff_t k = i; k < i + N * W; ++k)
-                if (x[k] > low) visit(k);
+                if (entry(x + k) > low) visit(k);
     }
     for (; i < n; ++i)
-        if (x[i * stride] > low) visit(i);
+        if (entry(x + i * stride) > low) visit(i);
 }
 
 // The classes j0 <= j < j1 of one row, in order; x is that of j0.
@@ -91,7 +96,8 @@ inline void select_of_row(const T* x, std::ptrdiff_t stride, Top<T> top, std::pt
                           std::ptrdiff_t j1) {
     std::ptrdiff_t first = 0;
     for (std::ptrdiff_t j; (j = j0 + first) < std::min(j1, top.size); ++first) {
-        const T v = x[first * stride] >= -INFINITE<T> ? x[first * stride] : -INFINITE<T>;  // no NaN
+        T v = entry(x + first * stride);
+        if (!(v >= -INFINITE<T>)) v = -INFINITE<T>;  // a NaN
         if (top.few()) {
             top.insert(j, v, j);
         } else {
@@ -102,9 +108,9 @@ inline void select_of_row(const T* x, std::ptrdiff_t stride, Top<T> top, std::pt
     }
     for_better(x, stride, first, j1 - j0, top.worst(), [&](std::ptrdiff_t i) {
         if (top.few())
-            top.insert(top.size, x[i * stride], j0 + i);
+            top.insert(top.size, entry(x + i * stride), j0 + i);
         else
-            top.sink(0, top.size, x[i * stride], j0 + i);
+            top.sink(0, top.size, entry(x + i * stride), j0 + i);
     });
 }
 
