@@ -26,6 +26,14 @@ LOSSES = tuple(
     f"cross_entropy_with_grad, {target}"
     for target in ("labels", "probabilities", "weights and smoothing")
 )
+SCORES = (  # measured if they are asked for
+    "log_softmax_gather",
+    "softmax_entropy",
+    "log_softmax_topk",
+    "sample_categorical",
+    "softmax at 0.7",
+    "log_softmax at 0.7",
+)
 DTYPES = ("float32", "float64")
 SHAPES = (  # shape, class axis
     ((1, 10), -1),
@@ -47,6 +55,7 @@ SHAPES = (  # shape, class axis
     ((32, 21, 128, 128), 1),
 )
 SMOOTHING = 0.1
+TOP = 50  # classes of log_softmax_topk
 TWIN_LIMIT = 1_000_000  # entries
 
 
@@ -68,7 +77,16 @@ class Cell(NamedTuple):
     @property
     def name(self) -> str:
         """The function's name in the package."""
-        return self.function.partition(", ")[0]
+        return self.function.partition(", ")[0].partition(" at ")[0]
+
+    @property
+    def temperature(self) -> float:
+        return float(self.function.partition(" at ")[2] or 1)
+
+    @property
+    def top(self) -> int:
+        """k of log_softmax_topk."""
+        return min(TOP, self.classes)
 
     @property
     def target(self) -> str:
@@ -159,7 +177,19 @@ def numpy_call(module: Any, cell: Cell, *, preallocated: bool) -> Call:
     if cell.name == "softmax_vjp":
         y, grad = x.y, x.grad
         return lambda: function(y, grad, axis, out=out)
-    logits = x.logits
+    logits, temperature, k = x.logits, cell.temperature, cell.top
+    if cell.name == "log_softmax_gather":
+        labels = x.labels
+        return lambda: function(logits, labels, axis)
+    if cell.name == "softmax_entropy":
+        return lambda: function(logits, axis)
+    if cell.name == "log_softmax_topk":
+        return lambda: function(logits, k, axis)
+    if cell.name == "sample_categorical":
+        rng = np.random.default_rng(0)
+        return lambda: function(logits, rng, None, axis)
+    if temperature != 1:
+        return lambda: function(logits, axis, out=out, temperature=temperature)
     if not cell.target:
         return lambda: function(logits, axis, out=out)
     targets, weight = getattr(x, cell.targets), x.class_weight

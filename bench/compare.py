@@ -3,6 +3,7 @@
     python bench/compare.py                              one thread
     python bench/compare.py --threads all                all processors of the process
     python bench/compare.py --only "^softmax float32" --peers torch,jax --seconds 20
+    python bench/compare.py --only "^log_softmax_topk"   scores, samples and temperature: only so
     python bench/compare.py --growth                     csoftmax's time per element against size
     python bench/compare.py --json one.json --plot one.png
     python bench/compare.py --report one.json all.json   docs/benchmarks.md from such files
@@ -46,13 +47,14 @@ def arguments() -> argparse.Namespace:
 def compare(options: argparse.Namespace, threads: int) -> report.Run:
     """Print a row as each cell is done, and return all of them."""
     # What starts threads is imported after the process was bound to its processors.
-    from cells import cells, numpy_call
+    from cells import SCORES, cells, numpy_call
     from comparison import measure
     from peers import chosen_peers, installed
 
     from csoftmax import reference
 
-    chosen = [cell for cell in cells() if re.search(options.only, str(cell))]
+    every = [*cells(), *(cells(SCORES) if options.only else ())]
+    chosen = [cell for cell in every if re.search(options.only, str(cell))]
     if not chosen:
         raise SystemExit(f"--only {options.only!r}: no cell has this in its name")
     names = installed() if options.peers is None else options.peers.split(",")

@@ -39,7 +39,8 @@ SLOW = 1000  # classes, beyond which log-probabilities would keep mpmath busy
 
 def of_module(module: Any) -> Functions:
     """csoftmax, or its twin."""
-    names = ("softmax", "log_softmax", "logsumexp", "softmax_vjp", "log_softmax_vjp")
+    names = ("softmax", "log_softmax", "logsumexp", "softmax_entropy")
+    names += ("softmax_vjp", "log_softmax_vjp")
     return {
         **{name: getattr(module, name) for name in names},
         "cross_entropy": partial(module.cross_entropy, reduction="none"),
@@ -78,6 +79,7 @@ def of_numpy() -> Functions:
         "softmax": softmax,
         "log_softmax": log_softmax,
         "logsumexp": logsumexp,
+        "softmax_entropy": lambda x: -(softmax(x) * log_softmax(x)).sum(-1),
         "softmax_vjp": lambda y, g: y * (g - (y * g).sum(-1, keepdims=True)),
         "log_softmax_vjp": lambda log_y, g: g - np.exp(log_y) * g.sum(-1, keepdims=True),
         "cross_entropy": cross_entropy,

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from cells import SMOOTHING, Call, Cell, inputs
+from cells import SCORES, SMOOTHING, Call, Cell, inputs
 
 Calls = dict[str, Call]
 
@@ -26,6 +26,8 @@ class Torch:
         torch, arrays, axis = self.torch, inputs(cell), cell.axis
         if cell.target:
             return self.losses(cell)
+        if cell.function in SCORES:
+            return self.scores(cell)
         if cell.name == "softmax_vjp":
             y, grad = torch.from_numpy(arrays.y), torch.from_numpy(arrays.grad)
             out, vjp, dtype = torch.empty_like(y), torch._softmax_backward_data, y.dtype
@@ -39,6 +41,33 @@ class Torch:
             "torch": lambda: function(x, axis, out=out),
             "torch fresh": lambda: function(x, axis),
         }
+
+    def scores(self, cell: Cell) -> Calls:
+        """As its users write them, by whatever way is the fastest."""
+        torch, axis, k = self.torch, cell.axis, cell.top
+        x, t = torch.from_numpy(inputs(cell).logits), torch.from_numpy(inputs(cell).labels)
+        if cell.temperature != 1:
+            function, divisor = getattr(torch, cell.name), cell.temperature
+            return {"torch fresh": lambda: function(x / divisor, axis)}
+
+        def entropy() -> Any:
+            log_p = torch.log_softmax(x, axis)
+            return -(log_p.exp() * log_p).sum(axis)
+
+        def topk() -> tuple[Any, Any]:
+            values, indices = torch.topk(x, k, axis)
+            return values - torch.logsumexp(x, axis, keepdim=True), indices
+
+        at = t.unsqueeze(axis)
+        calls = {
+            "log_softmax_gather": lambda: torch.log_softmax(x, axis).gather(axis, at).squeeze(axis),
+            "softmax_entropy": entropy,
+            "log_softmax_topk": topk,
+            "sample_categorical": lambda: torch.multinomial(torch.softmax(x, -1), 1)[:, 0],
+        }
+        if cell.name == "sample_categorical" and (axis != -1 or cell.classes > 2**24):
+            return {}  # it has no axis, and no more classes
+        return {"torch fresh": calls[cell.name]}
 
     def losses(self, cell: Cell) -> Calls:
         """By autograd; and by the operations that autograd calls, into memory given to them."""
@@ -99,6 +128,8 @@ class Jax:
         self.threads = f"{threads}, by the process's affinity"
 
     def calls(self, cell: Cell) -> Calls:
+        if cell.function in SCORES:
+            return {}
         jnp, x = self.jax.numpy, inputs(cell)
         compiled = self.jax.jit(self.function(cell))
         if not cell.target and cell.name != "softmax_vjp":
@@ -168,6 +199,8 @@ class TensorFlow:
         self.threads = f"set_intra_op_parallelism_threads({threads})"
 
     def calls(self, cell: Cell) -> Calls:
+        if cell.function in SCORES:
+            return {}
         tf, x, axis = self.tf, inputs(cell), cell.axis
         if cell.name == "softmax_vjp":
             y, grad = tf.constant(x.y), tf.constant(x.grad)

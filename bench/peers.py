@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
-from cells import Call, Cell, inputs, numpy_call
+from cells import SCORES, Call, Cell, inputs, numpy_call
 from frameworks import Jax, TensorFlow, Torch
 
 import csoftmax
@@ -83,9 +83,27 @@ class SciPy:
         self.special = special
 
     def calls(self, cell: Cell) -> Calls:
+        if cell.function in SCORES:
+            return self.scores(cell)
         function = getattr(self.special, cell.function, None)
         x, axis = inputs(cell).logits, cell.axis
         return {"SciPy": lambda: function(x, axis=axis)} if function else {}
+
+    def scores(self, cell: Cell) -> Calls:
+        special, x, axis = self.special, inputs(cell).logits, cell.axis
+        labels, temperature = np.expand_dims(inputs(cell).labels, axis), cell.temperature
+        if temperature != 1:
+            function = getattr(special, cell.name)
+            return {"SciPy": lambda: function(x / temperature, axis)}
+
+        def gather() -> Any:
+            return np.take_along_axis(special.log_softmax(x, axis), labels, axis).squeeze(axis)
+
+        def entropy() -> Any:
+            return special.entr(special.softmax(x, axis)).sum(axis)
+
+        calls = {"log_softmax_gather": gather, "softmax_entropy": entropy}
+        return {"SciPy": calls[cell.name]} if cell.name in calls else {}
 
 
 class ScikitLearn:
@@ -138,7 +156,7 @@ class OnnxRuntime:
         self.threads = f"intra_op_num_threads={threads}"
 
     def calls(self, cell: Cell) -> Calls:
-        if cell.target:
+        if cell.target or cell.function in SCORES:
             return {}
         x, node = inputs(cell), self.helper.make_node
         arrays = {"y": x.y, "grad": x.grad} if cell.name == "softmax_vjp" else {"logits": x.logits}
@@ -201,7 +219,7 @@ class Numba:
         self.threads = f"numba.set_num_threads({threads})"
 
     def calls(self, cell: Cell) -> Calls:
-        if cell.axis != -1 or cell.target not in ("", "labels"):
+        if cell.axis != -1 or cell.target not in ("", "labels") or cell.function in SCORES:
             return {}
         x, function = inputs(cell), self.functions[cell.name]
         out = np.empty(cell.result_shape, cell.dtype)

@@ -108,6 +108,21 @@ def fraction(value: Any, name: str) -> float:
     return float(value)
 
 
+def temperature(value: Any, dtype: DType) -> float:
+    """`value` as a float that is positive and finite in `dtype`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"temperature is {value!r}: expected a positive finite number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
+    with np.errstate(all="ignore"):
+        rounded = np.asarray(number).astype(dtype)
+    if not 0 < rounded < np.inf:
+        raise ValueError(f"temperature is {value!r}: expected a positive finite number in {dtype}")
+    return number
+
+
 def one_axis(axis: int, ndim: int, expected: str = "an integer") -> int:
     """`axis` counted from 0."""
     number = integer(axis, "axis", expected)

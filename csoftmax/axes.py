@@ -34,11 +34,15 @@ def along(
     axes: tuple[int, ...],
     out: Array | None,
     dtype: DType,
+    temperature: float = 1.0,
 ) -> Any:
-    """The kernel `name` of the operands -> `out`, all of one shape, with classes along `axes`."""
+    """The kernel `name` of the operands -> `out`, all of one shape, with classes along `axes`.
+
+    The first operand is divided by `temperature`.
+    """
     if out is None:
         out = np.empty_like(operands[0], dtype=dtype, subok=False)
-        along(name, operands, axes, out, dtype)
+        along(name, operands, axes, out, dtype, temperature)
         return out if out.ndim else out[()]
     first, *others = operands
     cast = first.dtype != dtype and (first.dtype.kind in "iub" or not first.dtype.isnative)
@@ -49,18 +53,18 @@ def along(
     number = kernels.numbers.get(name)
     if number is not None:
         second = operands[1] if len(operands) == 2 else None
-        if kernels.direct(number, operands[0], second, axes, out) is not None:
+        if kernels.direct(number, operands[0], second, axes, out, temperature) is not None:
             return out
-    kernel = getattr(kernels, name)
+    kernel, divisor = _tempered(name, temperature)
     if len(axes) == 1:
-        kernel(*operands, out=out, axis=axes[0])
+        kernel(*operands, *divisor, out=out, axis=axes[0])
         return out
     rows = [as_rows(operand, axes) for operand in operands]
     if out.size == 0 or joins(out, axes):
-        kernel(*rows, out=as_rows(out, axes))
+        kernel(*rows, *divisor, out=as_rows(out, axes))
     else:
         copied = rows[0].dtype == dtype and not np.may_share_memory(rows[0], operands[0])
-        result = kernel(*rows, out=rows[0] if copied else None)
+        result = kernel(*rows, *divisor, out=rows[0] if copied else None)
         order = [i for i in range(out.ndim) if i not in axes] + list(axes)
         out[...] = result.reshape([out.shape[i] for i in order]).transpose(np.argsort(order))
     return out
@@ -72,6 +76,7 @@ def reduced(
     axes: tuple[int, ...],
     shape: tuple[int, ...],
     dtype: DType,
+    temperature: float = 1.0,
 ) -> Array:
     """The kernel `name` of operands of one shape, without `axes`: an array of `shape`."""
     first = operands[0]
@@ -80,6 +85,16 @@ def reduced(
         keep = len(axes) > 1
         kept = [1 if i in axes else n for i, n in enumerate(first.shape) if keep or i not in axes]
         total = np.empty(kept, dtype)
-        if kernels.direct(kernels.numbers[name], first, second, axes, total) is not None:
+        number = kernels.numbers[name]
+        if kernels.direct(number, first, second, axes, total, temperature) is not None:
             return total.reshape(shape)
-    return np.reshape(getattr(kernels, name)(*(as_rows(a, axes) for a in operands)), shape)
+    kernel, divisor = _tempered(name, temperature)
+    return np.reshape(kernel(*(as_rows(a, axes) for a in operands), *divisor), shape)
+
+
+def _tempered(name: str, temperature: float) -> tuple[Any, tuple[Any, ...]]:
+    """The kernel `name`, and what it takes beside its operands."""
+    if temperature == 1:
+        return getattr(kernels, name), ()
+    # a NumPy scalar: a plain number would make NumPy pick the float64 loop
+    return getattr(kernels, f"{name}_tempered"), (np.float64(temperature),)

@@ -42,6 +42,7 @@ def softmax(
     where: ArrayLike | None = None,
     out: Array | None = None,
     dtype: DTypeLike | None = None,
+    temperature: float = 1.0,
 ) -> Any:
     r"""Softmax: exponentials that are scaled to a sum of 1.
 
@@ -58,6 +59,9 @@ def softmax(
         Array of the result's shape and dtype, written and returned. It may be `x` itself.
     dtype : dtype, optional
         Floating dtype that `x` is cast to first.
+    temperature : float, default 1.0
+        What `x` is divided by, the quotients rounded once and not stored. Below 1 it favours the
+        largest entries, above 1 it evens them out.
 
     Returns
     -------
@@ -67,14 +71,18 @@ def softmax(
     Raises
     ------
     TypeError
-        If `x`, `where`, `out` or `dtype` has an unsuitable dtype or `axis` a wrong type.
+        If `x`, `where`, `out` or `dtype` has an unsuitable dtype or `axis` or `temperature` a wrong
+        type.
     ValueError
-        If `where` or `out` has a wrong shape, or `axis` is repeated or out of range
-        (`numpy.exceptions.AxisError`).
+        If `where` or `out` has a wrong shape, `axis` is repeated or out of range
+        (`numpy.exceptions.AxisError`), or `temperature` is not positive and finite in the dtype
+        that is computed in.
 
     Notes
     -----
     .. math:: y_i = \frac{e^{x_i}}{\sum_j e^{x_j}}
+
+    With a temperature :math:`T`, :math:`x_i / T` takes the place of :math:`x_i`.
 
     The rounding of ``x - max(x)`` would cost more digits than everything else. So each exponential
     is taken of `x` itself, as :math:`2^k e^r`, and the power of two of the maximum is subtracted
@@ -92,12 +100,13 @@ def softmax(
            [0.5, 0.5]])
     """
     if where is None and dtype is None:
-        y = _direct(_SOFTMAX, x, None, axis, out)
+        y = _direct(_SOFTMAX, x, None, axis, out, temperature)
         if y is not None:
             return y
-    if _overrides(x):
-        return _elsewhere(kernels.softmax, (x,), axis, where=where, out=out, dtype=dtype)
-    return _normalize("softmax", x, axis, where, out, dtype)
+    if overrides(x):
+        kernel = tempered("softmax", temperature)
+        return elsewhere(kernel, (x,), axis, where=where, out=out, dtype=dtype)
+    return _normalize("softmax", x, axis, where, out, dtype, temperature)
 
 
 def log_softmax(
@@ -107,6 +116,7 @@ def log_softmax(
     where: ArrayLike | None = None,
     out: Array | None = None,
     dtype: DTypeLike | None = None,
+    temperature: float = 1.0,
 ) -> Any:
     r"""Logarithm of softmax, accurate also where softmax rounds to 0 or 1.
 
@@ -122,6 +132,8 @@ def log_softmax(
         Array of the result's shape and dtype, written and returned. It may be `x` itself.
     dtype : dtype, optional
         Floating dtype that `x` is cast to first.
+    temperature : float, default 1.0
+        What `x` is divided by, as in `softmax`.
 
     Returns
     -------
@@ -147,12 +159,13 @@ def log_softmax(
     array([-8.49670851e-18, -4.00000000e+01, -4.00000000e+01])
     """
     if where is None and dtype is None:
-        y = _direct(_LOG_SOFTMAX, x, None, axis, out)
+        y = _direct(_LOG_SOFTMAX, x, None, axis, out, temperature)
         if y is not None:
             return y
-    if _overrides(x):
-        return _elsewhere(kernels.log_softmax, (x,), axis, where=where, out=out, dtype=dtype)
-    return _normalize("log_softmax", x, axis, where, out, dtype)
+    if overrides(x):
+        kernel = tempered("log_softmax", temperature)
+        return elsewhere(kernel, (x,), axis, where=where, out=out, dtype=dtype)
+    return _normalize("log_softmax", x, axis, where, out, dtype, temperature)
 
 
 def logsumexp(
@@ -211,9 +224,9 @@ def logsumexp(
             return total
     if not isinstance(keepdims, (bool, np.bool_)):
         raise TypeError(f"keepdims is {keepdims!r}: expected True or False")
-    if _overrides(x):
+    if overrides(x):
         whole = partial(kernels.logsumexp, keepdims=keepdims)
-        return _elsewhere(whole, (x,), axis, where=where, out=out, dtype=dtype)
+        return elsewhere(whole, (x,), axis, where=where, out=out, dtype=dtype)
     a, result = arguments.real(x, "x", dtype)
     axes = arguments.axes(axis, a.ndim)
     mask = arguments.mask(where, a.shape)
@@ -386,11 +399,11 @@ def softmax_jacobian(y: ArrayLike, axis: int = -1) -> Any:
 # ------------------------------------------------------------------------------- common to several
 
 
-def _overrides(x: Any) -> bool:
+def overrides(x: Any) -> bool:
     return not isinstance(x, np.ndarray) and getattr(x, "__array_ufunc__", None) is not None
 
 
-def _elsewhere(kernel: Any, operands: tuple[Any, ...], axis: Axis, **options: Any) -> Any:
+def elsewhere(kernel: Any, operands: tuple[Any, ...], axis: Axis, **options: Any) -> Any:
     """Leaves the call to the operands' own ``__array_ufunc__``, which knows `axis` and no more."""
     names = " and ".join(type(operand).__name__ for operand in operands)
     for name, value in options.items():
@@ -400,6 +413,14 @@ def _elsewhere(kernel: Any, operands: tuple[Any, ...], axis: Axis, **options: An
     return kernel(*operands, axis=axis)
 
 
+def tempered(name: str, temperature: float) -> Any:
+    """The kernel `name` of an operand that is divided by `temperature` first."""
+    if arguments.temperature(temperature, arguments.DOUBLE) == 1:
+        return getattr(kernels, name)
+    kernel = getattr(kernels, f"{name}_tempered")
+    return lambda x, axis: kernel(x, np.float64(temperature), axis=axis)
+
+
 def _normalize(
     name: str,
     x: ArrayLike,
@@ -407,14 +428,16 @@ def _normalize(
     where: ArrayLike | None,
     out: Array | None,
     dtype: DTypeLike | None,
+    temperature: float,
 ) -> Any:
     a, result = arguments.real(x, "x", dtype)
     axes = arguments.axes(axis, a.ndim)
+    temperature = arguments.temperature(temperature, arguments.computing_dtype(result))
     mask = arguments.mask(where, a.shape)
     arguments.out_array(out, a.shape, result)
     if mask is None:
-        return along(name, (a,), axes, out, result)
-    return along(name + "_where", (a, mask), axes, out, result)
+        return along(name, (a,), axes, out, result, temperature)
+    return along(name + "_where", (a, mask), axes, out, result, temperature)
 
 
 def _product(
@@ -424,12 +447,12 @@ def _product(
         product = _direct(kernels.numbers[kernel], y, grad, axis, out)
         if product is not None:
             return product
-    if _overrides(y) or _overrides(grad):
+    if overrides(y) or overrides(grad):
         if np.shape(y) != np.shape(grad):
             raise ValueError(
                 f"grad has shape {np.shape(grad)}: expected {np.shape(y)}, the shape of {name}"
             )
-        return _elsewhere(getattr(kernels, kernel), (y, grad), axis, out=out)
+        return elsewhere(getattr(kernels, kernel), (y, grad), axis, out=out)
     p, g, result = arguments.real_pair(y, name, grad, "grad")
     axes = arguments.axes(axis, p.ndim)
     arguments.out_array(out, p.shape, result)

@@ -120,6 +120,7 @@ MEASURES: dict[str, Measure] = {
     "softmax, row sums": ("softmax", ("x",), sum_ulps),
     "log_softmax": ("log_softmax", ("x",), lambda got, of: ulps(got, of.rows.log_softmax)),
     "logsumexp": ("logsumexp", ("x",), logsumexp_ulps),
+    "softmax_entropy": ("softmax_entropy", ("x",), lambda got, of: ulps(got, of.rows.entropy)),
     "softmax_vjp": (
         "softmax_vjp",
         ("y", "grad"),

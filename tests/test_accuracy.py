@@ -23,6 +23,7 @@ BOUNDS = {
     "softmax, row sums": (4, 4),
     "log_softmax": (3, 3),
     "logsumexp": (2, 2),
+    "softmax_entropy": (4, 4),
     "softmax_vjp": (4, 4),
     "log_softmax_vjp": (4, 4),
     "cross_entropy, labels": (3, 3),
@@ -86,7 +87,7 @@ def by_path(csm: ModuleType, path: Path) -> dict[str, Callable[..., Any]]:
 
     def call(name: str, *arrays: Any, **options: Any) -> Any:
         operands = [a if a.dtype.kind == "i" else laid_out(a) for a in arrays]
-        if path.in_place and name not in ("logsumexp", "cross_entropy"):
+        if path.in_place and name not in ("logsumexp", "softmax_entropy", "cross_entropy"):
             options["out"] = operands[0]
         with csm.threads(path.threads):
             return getattr(csm, name)(*operands, axis=path.axis, **options)
@@ -102,6 +103,7 @@ def by_path(csm: ModuleType, path: Path) -> dict[str, Callable[..., Any]]:
     return {
         **{name: like_input(name) for name in names},
         "logsumexp": lambda x: call("logsumexp", x),
+        "softmax_entropy": lambda x: call("softmax_entropy", x),
         "cross_entropy": lambda x, target: call("cross_entropy", x, target, reduction="none"),
         "gradient": gradient,
     }
@@ -153,6 +155,7 @@ def test_confident_row(compiled: ModuleType, row: list[float], dtype: Any) -> No
     assert ulps(gradient, *rows.gradient(weights)).max() <= 4
     assert ulps(compiled.softmax(x), rows.softmax).max() <= 3
     assert ulps(compiled.logsumexp(x), rows.logsumexp).max() <= 2
+    assert ulps(compiled.softmax_entropy(x), rows.entropy).max() <= 4
 
 
 OPTIONS = {
@@ -200,6 +203,7 @@ def test_float16(compiled: ModuleType) -> None:
             "softmax": (compiled.softmax(x), rows.softmax),
             "log_softmax": (compiled.log_softmax(x), rows.log_softmax),
             "logsumexp": (compiled.logsumexp(x), rows.logsumexp),
+            "softmax_entropy": (compiled.softmax_entropy(x), rows.entropy),
             "cross_entropy": (loss, rows.cross_entropy(weights)),
             "gradient": (gradient, *rows.gradient(weights)),
         }

@@ -27,6 +27,10 @@ VALID = {
     "cross_entropy_with_grad": {"logits": X, "target": LABELS},
     "linear_cross_entropy": {"x": X[:, :3], "weight": X.T[:, :3], "target": LABELS},
     "linear_cross_entropy_with_grad": {"x": X[:, :3], "weight": X.T[:, :3], "target": LABELS},
+    "log_softmax_gather": {"logits": X, "target": LABELS},
+    "softmax_entropy": {"logits": X},
+    "log_softmax_topk": {"logits": X, "k": 2},
+    "sample_categorical": {"logits": X},
     "one_hot": {"labels": LABELS, "num_classes": 5},
     "to_categorical": {"y": LABELS, "num_classes": 5},
 }
@@ -34,8 +38,10 @@ FORWARD = ["softmax", "log_softmax", "logsumexp"]
 PRODUCTS = ["softmax_vjp", "softmax_jvp", "log_softmax_vjp"]
 ENTROPIES = ["cross_entropy", "cross_entropy_with_grad"]
 LINEAR = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
-MANY_AXES = [*FORWARD, *PRODUCTS, "cce"]
-ONE_AXIS = ["softmax_jacobian", *ENTROPIES, *LINEAR, "one_hot"]
+SCORES = ["log_softmax_gather", "softmax_entropy", "log_softmax_topk", "sample_categorical"]
+TEMPERED = ["softmax", "log_softmax", *SCORES]
+MANY_AXES = [*FORWARD, *PRODUCTS, "cce", "softmax_entropy"]
+ONE_AXIS = ["softmax_jacobian", *ENTROPIES, *LINEAR, "one_hot", *SCORES[:1], *SCORES[2:]]
 OUT_SHAPES = {"logsumexp": (4,), **dict.fromkeys([*FORWARD[:2], *PRODUCTS, ENTROPIES[1]], (4, 5))}
 
 
@@ -67,7 +73,7 @@ def cases():
         *((f, "x") for f in FORWARD),
         *((f, a) for f in [*PRODUCTS[:2], "softmax_jacobian"] for a in VALID[f]),
         *((f, a) for f in ["log_softmax_vjp", "cce", "cce_gradient"] for a in VALID[f]),
-        *((f, "logits") for f in ENTROPIES),
+        *((f, "logits") for f in [*ENTROPIES, *SCORES]),
         *((f, a) for f in LINEAR for a in ("x", "weight")),
         ("to_categorical", "y"),
     ]:
@@ -101,6 +107,27 @@ def cases():
         yield function, "where", "yes", TypeError, "U3"
         yield function, "where", np.ones((5, 4), bool), ValueError, "(5, 4)"
         yield function, "where", np.ones((2, 4, 5), bool), ValueError, "(2, 4, 5)"
+    for function in TEMPERED:
+        for bad in ("1", None, 1j, [1.0], True, np.array(2.0)):
+            yield function, "temperature", bad, TypeError, repr(bad)
+        for bad in (0, 0.0, -1, np.nan, np.inf, -np.inf, np.float32(-2)):
+            yield function, "temperature", bad, ValueError, repr(bad)
+    for bad in (1.0, "1", None, [1], True, np.array(1)):
+        yield "log_softmax_topk", "k", bad, TypeError, repr(bad)
+    for bad in (0, -1, 6, 2**70):
+        yield "log_softmax_topk", "k", bad, ValueError, f"{bad}: expected at least 1 and at most 5"
+    for bad in (1.0, "1", [1], True, (1, 2.0), np.array(1)):
+        yield "sample_categorical", "size", bad, TypeError, repr(bad)
+    for bad in (-1, (2, -3)):
+        yield "sample_categorical", "size", bad, ValueError, repr(bad)
+    for bad in (1.0, "1", [1], True, np.random, np.random.RandomState(0)):
+        yield "sample_categorical", "rng", bad, TypeError, "expected None, a seed"
+    yield "sample_categorical", "rng", -1, ValueError, "-1: expected None, a seed"
+    for bad in (np.nan, np.inf):
+        yield "sample_categorical", "logits", np.add(X, [0, 0, bad, 0, 0]), ValueError, "logits[0]"
+    yield "sample_categorical", "logits", X - [[0], [0], [np.inf], [0]], ValueError, "logits[2]"
+    yield "sample_categorical", "logits", np.ones((4, 0)), ValueError, "(4, 0)"
+
     for bad in ("yes", None, 2, 1.0):
         yield "logsumexp", "keepdims", bad, TypeError, repr(bad)
 
@@ -136,7 +163,7 @@ def cases():
     for bad in ("logits", "", ("x", "weigth"), ["bias "]):
         yield LINEAR[1], "wrt", bad, ValueError, repr(bad)
 
-    for function in [*ENTROPIES, *LINEAR]:
+    for function in [*ENTROPIES, *LINEAR, "log_softmax_gather"]:
         for label, position in ((5, 3), (-1, 0), (-100, 2), (2**40, 1)):
             bad = LABELS.copy()
             bad[position] = label
@@ -145,12 +172,15 @@ def cases():
         yield function, "target", np.array([0, 2**64 - 1, 0, 0], "uint64"), IndexError, "target[1]"
         for shape in ((3,), (5,), (4, 1), (4, 5), (1, 4), ()):
             yield function, "target", np.zeros(shape, int), ValueError, str(shape)
-        for shape in ((4,), (5, 4), (5,), (4, 1), (1, 4, 5), ()):
-            yield function, "target", np.zeros(shape), ValueError, str(shape)
         for bad, says in not_real((4,)):
             yield function, "target", bad, TypeError, says
         yield function, "target", np.zeros(4, bool), TypeError, "bool"
         yield function, "target", None, TypeError, "object"
+        if function == "log_softmax_gather":
+            yield function, "target", np.zeros((4, 5)), TypeError, "float64"
+            continue
+        for shape in ((4,), (5, 4), (5,), (4, 1), (1, 4, 5), ()):
+            yield function, "target", np.zeros(shape), ValueError, str(shape)
 
         for shape in ((4,), (6,), (1, 5), (5, 1), (4, 5), ()):
             yield function, "class_weight", np.ones(shape), ValueError, str(shape)
@@ -242,10 +272,11 @@ def test_ignore_index_needs_labels(csm, function):
         getattr(csm, function)(**call, ignore_index=1)
 
 
-@pytest.mark.parametrize("function", [*FORWARD, "softmax_jacobian", *ENTROPIES, *LINEAR])
+@pytest.mark.parametrize("function", [*FORWARD, "softmax_jacobian", *ENTROPIES, *LINEAR, *SCORES])
 def test_a_scalar_has_no_last_axis(csm, function):
     first, *others = VALID[function]
-    call = {first: 1.0, **{name: np.zeros((1, 1), int) for name in others}}
+    call = {first: 1.0, **{name: np.zeros((1, 1), int) for name in others if name != "k"}}
+    call |= {"k": 1} if "k" in others else {}
     with pytest.raises(AxisError, match="axis -1"):
         getattr(csm, function)(**call)
 

@@ -15,7 +15,7 @@ import pytest
 from csoftmax import reference
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
-from cells import FUNCTIONS, LOSSES, Cell, inputs, numpy_call
+from cells import FUNCTIONS, LOSSES, SCORES, Cell, cells, inputs, numpy_call
 from comparison import check
 from page import write
 from report import digits
@@ -77,6 +77,23 @@ def test_bad_option_is_a_one_line_error(options: tuple[str, ...], message: str) 
     assert done.returncode == 1
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
+
+
+def test_scores_are_measured_if_asked_for() -> None:
+    assert not {cell.function for cell in cells()} & set(SCORES)
+    pattern = f"^({'|'.join(SCORES)}) float32 100x10 "
+    done = run("--only", pattern, "--peers", "twin,scipy", "--seconds", "0.1")
+    assert done.returncode == 0, done.stderr
+    for function in SCORES:
+        assert f"\n| {function} | float32 | 100×10 | -1 |" in done.stdout
+
+
+def test_wrong_samples_are_named() -> None:
+    cell = Cell("sample_categorical", "float64", (40_000, 5), -1)
+    likely = inputs(cell).logits.argmax(-1)
+    found = check(cell, {"likely": lambda: likely, "few": lambda: likely[1:]}, twin(cell))
+    assert list(found) == ["likely", "few"]
+    assert check(cell, {"right": twin(cell)}, twin(cell)) == {}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS + LOSSES)

@@ -22,6 +22,7 @@ PAIRS = [*PRODUCTS, "cce", "cce_gradient"]
 ENCODINGS = ["one_hot", "to_categorical"]
 ENTROPIES = ["cross_entropy", "cross_entropy_with_grad"]
 LINEAR = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
+SCORES = ["log_softmax_gather", "softmax_entropy", "log_softmax_topk", "sample_categorical"]
 
 
 def wide(x):
@@ -71,22 +72,83 @@ def check_layouts(draw, call, options, want, *operands, has_out=True):
         assert np.may_share_memory(a, out) or a.tobytes() == b.tobytes()
 
 
+def tempered(draw, x):
+    """A temperature, and x divided by it in the dtype that is computed in."""
+    temperature = draw.one_of([1.0, 1, 0.5, 2, 0.3, 7.5])
+    x = np.asarray(x, x.dtype if x.dtype.kind == "f" else float)
+    dtype = np.result_type(x.dtype, np.float32)
+    with np.errstate(all="ignore"):
+        return temperature, np.asarray(x.astype(dtype) / dtype.type(temperature))
+
+
 @pytest.mark.parametrize("function", FAMILY)
 @trials
 def test_softmax_family(draw, compiled, function):
     call, shape = getattr(compiled, function), draw.shape()
     x, options = draw.numbers(shape), {"axis": draw.axis(shape)}
+    quotient = x
     if function == "logsumexp":
         options["keepdims"] = draw.one_of([True, False])
     if draw.one_of([True, False, False]):
         sides = tuple(draw.one_of([1, n, n]) for n in shape)[draw.one_of([0, 0, 1]) :]
         options["where"] = np.asarray(draw.rng.random(sides) < 0.6)
+    truth = dict(options)
+    if function != "logsumexp":
+        options["temperature"], quotient = tempered(draw, x)
     want = np.asarray(call(x, **options))
     # the maximum may cancel its logarithm
-    close(want, getattr(twin, function)(wide(x), **options), float(function == "logsumexp"))
+    close(want, getattr(twin, function)(wide(quotient), **truth), float(function == "logsumexp"))
     if "where" in options:
         options["where"] = draw.lay_out(options["where"])
     check_layouts(draw, call, options, want, x)
+
+
+@pytest.mark.parametrize("function", SCORES)
+@trials
+def test_scores(draw, compiled, function):
+    call, rng, shape = getattr(compiled, function), draw.rng, draw.shape(min_dims=1)
+    x, axis = draw.numbers(shape), draw.one_of(range(-len(shape), len(shape)))
+    classes, samples = shape[axis], tuple(np.delete(shape, axis))
+    operands, options = [x], {"axis": axis}
+    options["temperature"], quotient = tempered(draw, x)
+    if classes == 0 and function != "softmax_entropy":
+        return
+    if function == "softmax_entropy":
+        options["axis"] = draw.axis(shape)
+        want = call(x, **options)
+        close(np.asarray(want), twin.softmax_entropy(wide(quotient), options["axis"]))
+    elif function == "log_softmax_gather":
+        labels = np.asarray(rng.integers(0, min(classes, 128), samples), draw.one_of(INTEGERS))
+        want = call(x, labels, **options)
+        close(np.asarray(want), twin.log_softmax_gather(wide(quotient), labels, axis))
+        operands.append(labels)
+    elif function == "log_softmax_topk":
+        options["k"] = draw.one_of([1, 2, classes // 2, classes, int(rng.integers(classes) + 1)])
+        options["k"] = min(max(options["k"], 1), classes)
+        values, want = call(x, **options)
+        truth = twin.log_softmax_topk(quotient, options["k"], axis)[1]
+        np.testing.assert_array_equal(want, truth)
+        log_p = compiled.log_softmax(x, axis, temperature=options["temperature"])
+        np.testing.assert_array_equal(values, np.take_along_axis(log_p, want, axis))
+    else:
+        options |= {"size": draw.one_of([None, 1, 7, (2, 3)]), "rng": int(rng.integers(9))}
+        possible = quotient > -np.inf
+        top = quotient.max(axis)
+        if not np.all(np.isfinite(top)) or np.isnan(quotient).any():
+            with pytest.raises(ValueError, match="has no distribution"):
+                call(x, **options)
+            return
+        want = call(x, **options)
+        each = np.asarray(want).reshape(-1, *samples) if want.size else []
+        assert all(
+            np.take_along_axis(possible, np.expand_dims(one, axis), axis).all() for one in each
+        )
+    laid = [draw.lay_out(a) for a in operands]
+    kept = [a.tobytes() for a in laid]
+    got = call(*laid, **options)
+    got = got[1] if function == "log_softmax_topk" else got
+    np.testing.assert_array_equal(got, want)
+    assert [a.tobytes() for a in laid] == kept
 
 
 @pytest.mark.parametrize("function", PAIRS)
@@ -309,14 +371,18 @@ def test_spoilt_argument(draw, compiled, function):
         "class_weight": rng.random(shape[axis]),
         "dtype": draw.one_of(FLOATS),
         "ignore_index": draw.one_of([None, 1]),
+        "k": 1,
         "keepdims": True,
         "label_smoothing": 0.5,
         "labels": targets[0],
         "num_classes": shape[axis],
         "out": None,
         "reduction": draw.one_of(["mean", "sum", "none"]),
+        "rng": 3,
         "sample_weight": rng.random(samples),
-        "target": draw.one_of(targets),
+        "size": draw.one_of([None, 2, (1, 3)]),
+        "target": targets[0] if function in SCORES else draw.one_of(targets),
+        "temperature": draw.one_of([1.0, 0.5]),
         "weight": rng.random((shape[axis], shape[axis])),
         "wrt": "weight",
         "where": rng.random(shape) < 0.5,
@@ -340,5 +406,5 @@ def test_spoilt_argument(draw, compiled, function):
 
 
 def test_every_public_function_has_valid_calls():
-    others = [*ENCODINGS, *ENTROPIES, *LINEAR, "softmax_jacobian"]
+    others = [*ENCODINGS, *ENTROPIES, *LINEAR, *SCORES, "softmax_jacobian"]
     assert {*FAMILY, *PAIRS, *others} == set(twin.__all__)

@@ -35,6 +35,10 @@ CALLS = {
         "bias": P[:5, 0].copy(),
     },
     "linear_cross_entropy_with_grad": {"x": X, "weight": P[:5], "target": LABELS % 5},
+    "log_softmax_gather": {"logits": X, "target": LABELS},
+    "softmax_entropy": {"logits": X},
+    "log_softmax_topk": {"logits": X, "k": 3},
+    "sample_categorical": {"logits": X, "rng": 0},
     "one_hot": {"labels": LABELS},
     "to_categorical": {"y": LABELS},
 }
@@ -92,7 +96,12 @@ def test_every_public_function_is_here(compiled):
 def test_same_results(compiled, library, function):
     call, (convert, _) = getattr(compiled, function), library
     want = call(**CALLS[function])
-    got = call(**{name: convert(a) for name, a in CALLS[function].items()})
+    got = call(
+        **{
+            name: convert(a) if isinstance(a, np.ndarray) else a
+            for name, a in CALLS[function].items()
+        }
+    )
     for g, w in zip(flat(got), flat(want), strict=True):
         assert type(g) is type(w)
         assert g.dtype == w.dtype
@@ -128,14 +137,25 @@ def test_strides_are_kept():
     np.testing.assert_array_equal(got, np.arange(24.0).reshape(4, 6).T[::2])
 
 
-@pytest.mark.parametrize("function", ["softmax", "log_softmax", "logsumexp", "cross_entropy"])
+MORE = {  # than the logits
+    "cross_entropy": [np.zeros(2000, np.int64)],
+    "log_softmax_gather": [np.zeros(2000, np.int64)],
+    "log_softmax_topk": [2],
+}
+
+
+@pytest.mark.parametrize(
+    "function",
+    ["softmax", "log_softmax", "logsumexp", "softmax_entropy", "sample_categorical", *MORE],
+)
 def test_no_memory_for_the_input(compiled, library, function):
     """On the whole way to the kernel."""
     convert, _ = library
     x = np.zeros((2000, 100), "f4")
-    args = [convert(x)] + [np.zeros(2000, np.int64)] * (function == "cross_entropy")
+    args = [convert(x), *MORE.get(function, [])]
     call = getattr(compiled, function)
-    size = np.asarray(call(*args)).nbytes
+    result = call(*args)
+    size = sum(np.asarray(part).nbytes for part in flat(result) or [result])
     tracemalloc.start()
     try:
         call(*args)
@@ -175,6 +195,9 @@ UNREADABLE = {
         ("softmax_vjp", "grad"),
         ("cce", "yhat"),
         ("cross_entropy", "target"),
+        ("log_softmax_gather", "target"),
+        ("log_softmax_topk", "logits"),
+        ("sample_categorical", "logits"),
         ("one_hot", "labels"),
     ],
 )

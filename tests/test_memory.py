@@ -134,6 +134,30 @@ def test_logsumexp(compiled, layout, dtype):
 
 
 @dtypes
+@class_axes
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("strides", [None, *STRIDED])
+def test_scores(compiled, strides, temperature, layout, dtype):
+    """What there is for each sample counts 8 bytes in results, and in uniforms or labels."""
+    shape, axis = LAYOUTS[layout]
+    x, more = normal(shape, dtype), {"temperature": temperature}
+    x = STRIDED[strides](x) if strides else x
+    samples = x.size // shape[axis]
+    labels = np.zeros(tuple(np.delete(shape, axis)), int)
+    small = SMALL + 8 * samples
+    assert small < x.nbytes / 4
+    assert allocated(lambda: compiled.softmax_entropy(x, axis, **more)) < small
+    assert allocated(lambda: compiled.log_softmax_gather(x, labels, axis, **more)) < small
+    assert allocated(lambda: compiled.log_softmax_topk(x, 5, axis, **more)) < SMALL + 80 * samples
+    draw = compiled.sample_categorical
+    assert allocated(lambda: draw(x, 0, None, axis, **more)) < SMALL + 8 * samples
+    assert allocated(lambda: draw(x, 0, 10, axis, **more)) < SMALL + 80 * samples
+    assert allocated(lambda: compiled.softmax(x, axis, out=x, **more)) < SMALL
+    mask = x > 0
+    assert allocated(lambda: compiled.log_softmax(x, axis, out=x, where=mask, **more)) < SMALL
+
+
+@dtypes
 @layouts
 @pytest.mark.parametrize("function", PRODUCTS)
 def test_products(compiled, function, layout, dtype):
@@ -223,7 +247,15 @@ csoftmax.softmax_vjp(y, x, axis, out=x)
 csoftmax.log_softmax_vjp(y, x, axis, out=y)
 with_grad(x, labels, axis=axis, sample_weight=samples, label_smoothing=0.1, out=out)
 with_grad(x, y, axis=axis, out=x)
-print(before, peak() - before)
+csoftmax.softmax(x, axis, out=x, temperature=0.7)
+more = peak() - before
+for temperature in (1.0, 0.7):
+    csoftmax.log_softmax_gather(x, labels, axis, temperature=temperature)
+    csoftmax.softmax_entropy(x, axis, temperature=temperature)
+    csoftmax.log_softmax_topk(x, 1, axis, temperature=temperature)
+    csoftmax.sample_categorical(x, 0, None, axis, temperature=temperature)
+results = 12 * samples.size                 # at most, of a call
+print(before, max(more, peak() - before - results))
 """
 
 

@@ -170,6 +170,11 @@ def all_calls(csm, x, other, axis):
         "labels": lambda: csm.cross_entropy_with_grad(x, labels, axis=axis),
         "labels, weighted": lambda: csm.cross_entropy_with_grad(x, labels, **weighted),
         "probabilities": lambda: csm.cross_entropy_with_grad(x, positive, **weighted),
+        "gather": lambda: csm.log_softmax_gather(x, labels, axis),
+        "entropy": lambda: csm.softmax_entropy(x, axis),
+        "topk": lambda: csm.log_softmax_topk(x, 3, axis, temperature=0.5),
+        "samples": lambda: csm.sample_categorical(x, 0, 3, axis),
+        "temperature": lambda: csm.softmax(x, axis, temperature=0.5),
     }
     return {name: bits(call()) for name, call in calls.items()}
 
@@ -221,8 +226,10 @@ def test_concurrent_callers(compiled):
         lambda csm, x: csm.cce(x, x, axis=-1),
         lambda csm, x: csm.cross_entropy(x, [0]),
         lambda csm, x: csm.cross_entropy_with_grad(x, [0], out=x),
+        lambda csm, x: csm.log_softmax_topk(x, 2),
+        lambda csm, x: csm.sample_categorical(x, 0),
     ],
-    ids=["softmax", "logsumexp", "cce", "cross_entropy", "cross_entropy_with_grad"],
+    ids=["softmax", "logsumexp", "cce", "cross_entropy", "with_grad", "topk", "sample"],
 )
 def test_kernels_release_the_gil(compiled, call):
     """Without forced switches, another thread runs only while this one lets the GIL go."""

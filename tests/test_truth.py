@@ -42,6 +42,7 @@ def test_softmax_and_its_logarithms(dtype):
         assert_true(dtype, rows.others[i], exact.others)
         assert_true(dtype, rows.log_softmax[i], exact.log_softmax)
         assert_true(dtype, rows.logsumexp[i : i + 1], [exact.logsumexp])
+        assert_true(dtype, rows.entropy[i : i + 1], [exact.entropy])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

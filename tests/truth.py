@@ -71,6 +71,11 @@ class Rows:
             result[tuple(i)] = result.dtype.type(high) + float(exact - high)
         return result
 
+    @cached_property
+    def entropy(self) -> Any:
+        mean = (self.term * -self.gap).sum(-1, keepdims=True) / (1 + self.rest)
+        return (np.log1p(self.rest) + mean)[..., 0]
+
     def cross_entropy(self, weights: Any) -> Any:
         """-sum(weights * log_softmax), the loss of each row."""
         return -(weights * self.log_softmax).sum(-1)
@@ -161,6 +166,11 @@ class Digits:
     @property
     def logsumexp(self) -> Any:
         return self.max + self.log_rest
+
+    @property
+    def entropy(self) -> Any:
+        mean = MP.fsum(t * (self.max - v) for t, v in zip(self.term, self.x, strict=True))
+        return self.log_rest + mean / (1 + self.rest)
 
 
 def mpf(value: Any) -> Any:

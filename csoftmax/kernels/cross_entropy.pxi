@@ -89,6 +89,9 @@ cdef inline bint logits_at_labels(real* x_y, const Problem& p, Py_ssize_t lane,
             ignored = True
         else:
             x_y[k] = read_like(x_y, x.data + k * x.lane_stride + label * x.class_stride, x.half)
+    if x.temperature != 1:
+        for k in range(lanes):
+            x_y[k] = x_y[k] / <real> x.temperature
     return ignored
 
 
@@ -199,7 +202,7 @@ cdef inline void cross_entropy_group(Scratch[real]& scratch, const real* x_y, co
         k = v * W
         store(&losses[0] + k, scaled_loss(
             loss_and_factors(x_y + k, &c[0] + k, &scale[0] + k, p.label != NULL, kept, spread,
-                             &at_label[0] + k, rows + v), load(&scale[0] + k)))
+                             &at_label[0] + k, rows + v), load(&scale[0] + k)) + broadcast(<real> 0))    # no -0
         fold_factor(rows[v])
     write_losses(losses, p, lane, lanes, ignored)
     if p.out.data == NULL:

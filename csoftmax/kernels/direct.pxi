@@ -3,6 +3,7 @@
 # The same Problem goes to the same run(). What is not as expected here (other types and subclasses,
 # foreign byte order, operands that overlap, axes that cannot be joined to two) gives None, and the
 # caller takes the gufunc.
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsLong, PyLong_CheckExact
 
 from numpy import empty_like
@@ -238,6 +239,22 @@ cdef bint fits_with_ones(cnp.ndarray a, int ndim, const cnp.npy_intp* shape, con
     return True
 
 
+cdef inline double temperature_of(object temperature) noexcept:
+    # 0 for what is no float.
+    return PyFloat_AS_DOUBLE(temperature) if PyFloat_CheckExact(temperature) else 0
+
+
+cdef inline bint divides(double temperature, char dtype) noexcept nogil:
+    # Whether it is positive and finite, also in the dtype that is computed in.
+    cdef float narrow
+    if temperature == 1:
+        return True
+    narrow = <float> temperature
+    if dtype in (b'f', b'e'):
+        return 0 < narrow < INFINITY
+    return 0 < temperature < INFINITY
+
+
 cdef inline void lay_rows(Problem& p, cnp.ndarray a, cnp.ndarray b, cnp.ndarray result, bint reduces,
                           bint half) noexcept:
     # The classes on the last axis of contiguous arrays.
@@ -251,7 +268,7 @@ cdef inline void lay_rows(Problem& p, cnp.ndarray a, cnp.ndarray b, cnp.ndarray 
                  0 if reduces else size, half)
 
 
-def direct(int number, x, y, axis, out):
+def direct(int number, x, y, axis, out, temperature=1.0):
     """Kernel `number` on `x`, or `x` and `y`, into `out` or a new array; None where it will not do.
 
     The arrays may be of any strides, and have the dtype of the result. A kernel that reduces several
@@ -268,6 +285,7 @@ def direct(int number, x, y, axis, out):
     cdef char dtype
     cdef int axes[MAX_DIMENSIONS]
     cdef int ndim, d, classes, along
+    cdef double divisor = temperature_of(temperature)
     if not cnp.PyArray_CheckExact(x):
         return None
     a = <cnp.ndarray> x
@@ -275,7 +293,7 @@ def direct(int number, x, y, axis, out):
     shape = cnp.PyArray_DIMS(a)
     dtype = loop_of(a)
     classes = counted_axes(axis, ndim, axes)
-    if dtype == 0 or classes == 0 or cnp.PyArray_SIZE(a) == 0:
+    if dtype == 0 or classes == 0 or cnp.PyArray_SIZE(a) == 0 or not divides(divisor, dtype):
         return None
     along = axes[0]
     b = a
@@ -339,6 +357,7 @@ def direct(int number, x, y, axis, out):
         p.out = laid_view(result, &layout, 2, dtype == b'e')
         if reduces:
             p.out.run = 0
+    p.x.temperature = divisor
     begin(operation, dtype, p, RELEASE_FROM)
     return result[()] if reduces and ndim == 1 and out is None else result
 

@@ -2,7 +2,6 @@
 #
 # Labels are checked and counted in one pass, in their own dtype. Losses that are summed go through a
 # buffer of LOSSES rows: nothing of the number of samples is allocated.
-from cpython.float cimport PyFloat_CheckExact
 from libc.stdlib cimport free
 from libcpp cimport bool as cpp_bool
 
@@ -57,8 +56,11 @@ cdef long double sum_at_labels(const Problem& p, char dtype, bint weighted, bint
 
 
 def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_index, smoothing,
-                         reduction, bint gradient, out):
-    """loss, or (loss, gradient); None where the arguments are not as simple as they could be."""
+                         reduction, bint gradient, out, double temperature=1, double factor=1):
+    """loss, or (loss, gradient); None where the arguments are not as simple as they could be.
+
+    The loss of logits / temperature, times the factor.
+    """
     cdef cnp.npy_intp reduced[4][MAX_DIMENSIONS]
     cdef const cnp.npy_intp* strides[5]
     cdef cnp.npy_intp* shape
@@ -173,6 +175,7 @@ def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_in
     p.lanes = layout.lanes
     p.outer = layout.outer
     p.x = laid_view(a, &layout, 0, dtype == b'e')
+    p.x.temperature = temperature
     p.label = NULL
     p.label_stride = p.label_outer_stride = p.label_kind = 0
     p.y = p.out = p.loss = view(NULL, 0, 0, dtype == b'e')
@@ -191,7 +194,7 @@ def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_in
         p.label_outer_stride = layout.others.stride[layout.outer_axis][1]
     else:
         p.y = laid_view(t, &layout, 1, dtype == b'e')
-    p.factor = 1
+    p.factor = factor
     count = sum_at_labels(p, dtype, (labels and weights is not None) or samples is not None,
                           ignore_index is not None, &bad)
     if bad:
@@ -199,7 +202,7 @@ def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_in
     if reduced_by == MEAN:
         if not count > 0 and not count < 0:
             return None
-        p.factor = 1 / count
+        p.factor = factor / count
     if gradient:
         p.out = laid_view(result, &layout, 2, dtype == b'e')
 

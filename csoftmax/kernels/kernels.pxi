@@ -8,7 +8,9 @@ ctypedef fused real:
 
 include "softmax.pxi"
 include "cross_entropy.pxi"
+include "scores.pxi"
 include "sweeps.pxi"
 include "ufuncs.pxi"
 include "direct.pxi"
 include "direct_cross_entropy.pxi"
+include "direct_scores.pxi"

@@ -5,6 +5,7 @@
 // that of row i. The order of a sum is that of summation.hpp.
 #pragma once
 
+#include "entropy.hpp"
 #include "loops.hpp"
 #include "operations.hpp"
 #include "tile.hpp"
@@ -97,21 +98,26 @@ template <class T> struct RowSums {
 };
 
 // sum += exp(x_j - max) * peak; `apart`: of those below the peak, whose ties are counted. The terms go
-// to e, if that is wanted.
-template <bool apart, class T>
+// to e, if that is wanted. `gaps`: spread += the terms times max - x_j.
+template <bool apart, bool gaps, class T>
 CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, std::ptrdiff_t n, const Anchor<T>& anchor,
                                       std::ptrdiff_t ahead, RowSums<T>& sums) {
     constexpr std::ptrdiff_t W = Vec<T>::LANES;
     const Anchor<T> anchors[1] = {anchor};
     const Vec<T> peak = anchor.peak.value;
-    Exact<T> sum = exact(broadcast(T(0)));
+    Exact<T> sum = exact(broadcast(T(0))), spread = sum;
     Vec<T> ties = broadcast(T(0));
     for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) {
         constexpr int COUNT = decltype(count)::value;
         for (std::size_t k = 0; k < COUNT * W * sizeof(T); k += 64) prefetch(x + j, ahead + k);
-        Vec<T> some[COUNT], four[BLOCK];
-        load_block(x + j, last, -INFINITE<T>, some);
-        terms(some, anchors, some);
+        Vec<T> entries[COUNT], some[COUNT], four[BLOCK];
+        load_block(x + j, last, -INFINITE<T>, entries);
+        terms(entries, anchors, some);
+        if (gaps) {
+            Exact<T> s = exact(broadcast(T(0)));
+            for (int k = 0; k < COUNT; ++k) add_gap(entries[k], some[k], anchor.max, s);
+            spread = add_any(spread, s);
+        }
         if (e) {
             for (int k = 0; k < COUNT - 1; ++k) store(e + j + k * W, some[k]);
             store(e + j + (COUNT - 1) * W, some[COUNT - 1], last);
@@ -124,6 +130,7 @@ CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, std::ptrdiff_t n, const 
         sum = add_pairs(sum, four[0] + four[1], four[2] + four[3]);
     });
     sums.sum = sum;
+    sums.spread = spread;
     sums.ties = ties;
 }
 
@@ -316,6 +323,7 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
                                     Row<T>& rows) {
     constexpr int W = Vec<T>::LANES;
     constexpr bool pair = operation >= SOFTMAX_VJP, apart = operation != SOFTMAX;
+    constexpr bool gaps = operation == ENTROPY;
     constexpr bool keeps = operation == SOFTMAX || operation == CROSS_ENTROPY;
     const std::ptrdiff_t n = j1 - j0;
     auto x = [&](int i) {
@@ -351,7 +359,7 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
         };
         const bool whole = p.n <= CHUNK;  // else a chunk of a single row
         const bool short_rows =
-            whole && operation != LOGSUMEXP_AGAIN && n <= (pair ? BLOCK : 2) * W;
+            whole && operation != LOGSUMEXP_AGAIN && !gaps && n <= (pair ? BLOCK : 2) * W;
         for (int i = 0; i < lanes && weighted; ++i) {
             RowSums<T> sums;
             add_weights_of_row(x(i), n, weights_of_row(x(i), p, lane + i, j0),
@@ -379,8 +387,9 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
         } else {
             for (int i = 0; i < lanes; ++i) {
                 RowSums<T> sums;
-                add_terms_of_row<apart>(x(i), e(i), n, spread(rows.anchor, i), p.ahead, sums);
+                add_terms_of_row<apart, gaps>(x(i), e(i), n, spread(rows.anchor, i), p.ahead, sums);
                 sum[i] = sums.sum;
+                if (gaps) spreads[i] = sums.spread;
                 ties[i] = {sums.ties};
             }
         }
@@ -392,10 +401,8 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
             rows.sum.total = sum_across_rows(one_word, int(lanes));
         else
             add_to(rows.sum, sum);
-        if (weighted) {
-            add_to(rows.weight, weight);
-            add_to(rows.spread, spreads);
-        }
+        if (weighted) add_to(rows.weight, weight);
+        if (weighted || gaps) add_to(rows.spread, spreads);
         if (!pair && apart && operation != LOGSUMEXP_AGAIN) {
             const Vec<T> t = across_rows(ties, int(lanes), sum_of).v;
             rows.ties = whole ? t : rows.ties + first_lanes(t, 1);
@@ -417,10 +424,12 @@ CSOFTMAX_INLINE void sweep_rows(Operation operation, Sweep sweep, const Problem&
         sweep_some_rows<SOFTMAX, false>(sweep, p, lane, lanes, j0, j1, rows);
     else if (operation == LOG_SOFTMAX)
         sweep_some_rows<LOG_SOFTMAX, false>(sweep, p, lane, lanes, j0, j1, rows);
-    else if (operation == LOGSUMEXP)
+    else if (operation == LOGSUMEXP || operation == TOPK)
         sweep_some_rows<LOGSUMEXP, false>(sweep, p, lane, lanes, j0, j1, rows);
     else if (operation == LOGSUMEXP_AGAIN)
         sweep_some_rows<LOGSUMEXP_AGAIN, false>(sweep, p, lane, lanes, j0, j1, rows);
+    else if (operation == ENTROPY)
+        sweep_some_rows<ENTROPY, false>(sweep, p, lane, lanes, j0, j1, rows);
     else if (operation == SOFTMAX_VJP)
         sweep_some_rows<SOFTMAX_VJP, false>(sweep, p, lane, lanes, j0, j1, rows);
     else if (operation == LOG_SOFTMAX_VJP)
@@ -439,7 +448,7 @@ CSOFTMAX_APART void sum_some_again(const Problem& p, std::ptrdiff_t first, std::
     constexpr int W = Vec<T>::LANES;
     const Order order = order_of(static_cast<const T*>(nullptr), false, p.n);
     const View& x = p.x;
-    const bool simple = !x.half && !x.mask && !x.run;
+    const bool simple = !x.half && !x.mask && !x.run && x.temperature == 1;
     int found[MAX_LANES + 1], count = 0;
     for (int k = 0; k < lanes; ++k) {  // without branches, none could be foreseen
         found[count] = k;

@@ -115,6 +115,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         bint half
         const char* mask
         ptrdiff_t mask_lane_stride, mask_class_stride
+        double temperature
     bint lanes_adjacent(const View&)
     bint plain(const View&, ptrdiff_t stride, ptrdiff_t size)
     cdef cppclass Problem:
@@ -127,6 +128,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         ptrdiff_t label_outer_stride, label_stride, scale_outer_stride, scale_stride
         double smoothing
         int64_t ignore_index
+        ptrdiff_t count
         ptrdiff_t group, width, tile_classes
         bint streamed, direct
         ptrdiff_t packed, ahead
@@ -146,6 +148,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
                        ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t width, T fill)
     void weigh_targets[T](T* tile, const View& class_weight, ptrdiff_t j0, ptrdiff_t j1,
                           ptrdiff_t width, T scale, T offset)
+    void divide_rows[T](const T*, const Problem&, ptrdiff_t lane, ptrdiff_t lanes)
     T read_like[T](const T*, const char*, bint half)  # T is that of the first
     void write[T](char*, T, bint half)
 
@@ -157,6 +160,9 @@ cdef extern from "operations.hpp" namespace "csoftmax" nogil:
         LOGSUMEXP_AGAIN
         CROSS_ENTROPY
         WEIGHTS
+        ENTROPY
+        TOPK
+        SAMPLE
         SOFTMAX_VJP
         LOG_SOFTMAX_VJP
         CCE
@@ -180,3 +186,17 @@ cdef extern from "labels.hpp" namespace "csoftmax" nogil:
         long double value()
     void add_to_sum[T](LongSum[longdouble]&, const T*, ptrdiff_t n)
     long double sum_weights[T](const Problem&, cpp_bool weighted, cpp_bool ignores, cpp_bool& bad)
+
+cdef extern from "entropy.hpp" namespace "csoftmax" nogil:
+    void add_entropy[T](const T* x, ptrdiff_t stride, const T* e, ptrdiff_t e_stride,
+                        ptrdiff_t steps, Order, Row[T]*, ptrdiff_t vectors)
+    Vec[T] row_entropy "csoftmax::entropy"[T](const Row[T]&)
+
+cdef extern from "topk.hpp" namespace "csoftmax" nogil:
+    void select_top[T](const T* x, ptrdiff_t stride, const Problem&, ptrdiff_t lane, ptrdiff_t lanes,
+                       ptrdiff_t j0, ptrdiff_t j1)
+    void finish_top[T](const Problem&, ptrdiff_t lane, T max, T offset)
+
+cdef extern from "sampling.hpp" namespace "csoftmax" nogil:
+    ptrdiff_t sampled_lanes[T](const T*, const Problem&, ptrdiff_t threads)
+    void sample_lanes[T](const T*, const Problem&, ptrdiff_t lane, ptrdiff_t lanes)

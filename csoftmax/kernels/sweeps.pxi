@@ -29,6 +29,7 @@ cdef enum:
     SERIAL_BELOW = 65536   # entries that do not pay for waking threads
     SHARE = 16384          # entries that each thread gets at least
 
+
 cdef inline bint takes_pair(Operation operation) noexcept nogil:
     return operation >= SOFTMAX_VJP
 
@@ -43,7 +44,12 @@ cdef inline Py_ssize_t tiles_of(Operation operation, const Problem& p) noexcept 
 
 
 cdef inline bint writes_rows(Operation operation) noexcept nogil:
-    return operation not in (LOGSUMEXP, LOGSUMEXP_AGAIN, CCE)
+    return operation not in (LOGSUMEXP, LOGSUMEXP_AGAIN, CCE, ENTROPY, TOPK)
+
+
+cdef inline bint sums_more(Operation operation, const Problem& p) noexcept nogil:
+    # Whether there are further sums beside that of the terms.
+    return operation == ENTROPY or (operation == CROSS_ENTROPY and has_weights(p))
 
 
 cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ssize_t stride,
@@ -64,6 +70,8 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
             else:
                 find_terms(x, stride, e, e_stride, count, rows, vectors)
             add_terms(e, e_stride, count, operation != SOFTMAX, order, rows, vectors)
+            if operation == ENTROPY:
+                add_entropy(x, stride, e, e_stride, count, order, rows, vectors)
         elif operation == SOFTMAX_VJP:
             add_products(x, stride, y, y_stride, count, order, rows, vectors)
         else:
@@ -123,6 +131,9 @@ cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep swe
     cdef const real* x = <const real*> (p.x.data + lane * p.x.lane_stride + j0 * p.x.class_stride)
     cdef const real* second = y
     cdef real* out = NULL
+    if operation == TOPK and sweep == WRITE:
+        select_top(x, p.x.class_stride // size, p, lane, p.width, j0, j1)
+        return
     if p.out.data != NULL and writes_rows(operation):
         out = <real*> (p.out.data + lane * p.out.lane_stride + j0 * p.out.class_stride)
         if keeps_terms(operation):
@@ -181,6 +192,9 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
 
     if not loaded:
         load_tile(x, p.x, lane, lanes, j0, j1, p.width, fill)
+    if operation == TOPK and sweep == WRITE:
+        select_top(x, p.width, p, lane, lanes, j0, j1)
+        return
     if sweep != MAXIMUM and (sweep == ADD_UP or not loaded):
         if pair:
             load_tile(y, p.y, lane, lanes, j0, j1, p.width, <real> 0)
@@ -216,7 +230,7 @@ cdef inline void visit(Scratch[real]& scratch, Operation operation, Sweep sweep,
         visit_tile(x, y, loaded, operation, sweep, p, lane, lanes, j0, j1, rows)
     if sweep == ADD_UP and (j1 % CHUNK == 0 or j1 == p.n):
         order = order_of(x, fold, p.n)
-        weighted = operation == CROSS_ENTROPY and has_weights(p)
+        weighted = sums_more(operation, p)
         for v in range(1 if fold else p.width // lanes_of(x)):
             end_chunk(rows[v], order, weighted)
 
@@ -228,7 +242,7 @@ cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem
     cdef Scratch[real] scratch
     cdef Row[real] part
     cdef Row[real]* row = whole
-    cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
+    cdef bint weighted = sums_more(operation, p)
     scratch.packed = NULL
     if sweep != WRITE:
         row = &part
@@ -249,7 +263,7 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
                              Row[real]* rows) noexcept nogil:
     # One sweep over the whole group.
     cdef real* tag = NULL
-    cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
+    cdef bint weighted = sums_more(operation, p)
     cdef Order order = order_of(tag, p.width == 1, p.n)
     cdef Row[real] row
     cdef Py_ssize_t i, j = 0
@@ -294,7 +308,7 @@ cdef inline void sweep_classes(Scratch[real]& scratch, Operation operation, Swee
 cdef void sweep_long_row(real* tag, Operation operation, Sweep sweep, const Problem& p,
                          Py_ssize_t lane, Row[real]* row) noexcept nogil:
     cdef ChunkOfRow[real] chunks[WAVE]
-    cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
+    cdef bint weighted = sums_more(operation, p)
     cdef Py_ssize_t first = 0, i, count
     while first < p.n:
         count = min(<Py_ssize_t> WAVE, (p.n - first + CHUNK - 1) // CHUNK)
@@ -317,8 +331,11 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
     cdef bint fold = p.width == 1, ignored = False
     cdef Py_ssize_t vectors = 1 if fold else p.width // lanes_of(x)
     cdef Py_ssize_t v
+    if p.direct and p.x.temperature != 1:
+        run_divided(packed, operation, p, lane, lanes)
+        return
     for v in range(vectors):
-        start(rows[v], order_of(x, fold, p.n), operation == CROSS_ENTROPY)
+        start(rows[v], order_of(x, fold, p.n), operation in (CROSS_ENTROPY, ENTROPY))
     if not takes_pair(operation):
         sweep_group(scratch, operation, MAXIMUM, p, lane, lanes, rows)
         if p.label != NULL:
@@ -332,6 +349,9 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
         if p.n == 1:        # e / e, so that a single class gets exactly 1
             rows[v].anchor.peak = exact(rows[v].anchor.peak.value)
         prepare_writing(operation, &rows[v])
+    if operation == TOPK:
+        find_top(scratch, p, lane, lanes, rows)
+        return
     if operation == LOGSUMEXP:
         sum_again(scratch, p, lane, lanes, rows)
     if writes_rows(operation):
@@ -364,10 +384,12 @@ cdef void sum_again(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane, P
 cdef inline void prepare_writing(Operation operation, Row[real]* row) noexcept nogil:
     if operation == SOFTMAX:
         row.divisor = make_divisor(sum_of_terms(row[0], False))
-    elif operation == LOG_SOFTMAX:
+    elif operation in (LOG_SOFTMAX, TOPK):
         row.offset = rounded(vec_log1p(rest(row[0]))) + row.anchor.finite
     elif operation == LOGSUMEXP:
         row.factor = row_logsumexp(row[0])
+    elif operation == ENTROPY:
+        row.factor = row_entropy(row[0])
     elif operation == CCE:
         row.factor = broadcast(<real> 0) - value(row.sum)
     elif operation == LOG_SOFTMAX_VJP:
@@ -378,6 +400,9 @@ cdef bint is_direct(Operation operation, const Problem& p, Py_ssize_t size,
                     bint columns) noexcept nogil:
     # Whether all operands hold neighbouring classes (columns: rows) side by side, and the terms can
     # be kept in `out`: the target probabilities are still needed then.
+    # Quotients go by way of the tile, or row by row to where softmax and log_softmax put their result.
+    if p.x.temperature != 1 and (columns or operation not in (SOFTMAX, LOG_SOFTMAX)):
+        return False
     if operation == CROSS_ENTROPY and p.label == NULL and p.out.data == p.y.data:
         return False
     cdef bint direct = plain(p.x, p.x.lane_stride if columns else p.x.class_stride, size)
@@ -408,6 +433,9 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     cdef Py_ssize_t groups, g, row_vectors, room, rows = p.outer * p.lanes
     cdef real* packed = NULL
     threads = <int> min(<Py_ssize_t> threads, rows * n // SHARE + 1)
+    if operation == SAMPLE:
+        sample_rows(tag, p, threads)
+        return
     p.row_threads = 1
     p.ahead = p.packed = 0
     row_vectors = p.lanes * ((n + W - 1) // W)
@@ -440,6 +468,8 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         p.width = p.group = 1
         p.tile_classes = CHUNK
         p.direct = is_direct(operation, p, sizeof(real), False) and sweeps_rows(tag, operation, p)
+        if p.x.temperature != 1 and threads > 1 and rows < 2 * threads:
+            p.direct = False
         if p.direct:
             p.group = max(<Py_ssize_t> 1, min(W, GROUP_BYTES // (n * <Py_ssize_t> sizeof(real)
                                                                      * tiles_of(operation, p))))

@@ -21,6 +21,7 @@ struct View {
     bool half;                                 // float16 in memory
     const char* mask;                          // nullptr: all count
     std::ptrdiff_t mask_lane_stride, mask_class_stride;
+    double temperature;  // what entries are divided by when they come into a tile
 };
 
 // Whether neighbours in memory belong to different rows.
@@ -255,6 +256,10 @@ inline void load_tile(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdi
     for_runs(view, j0, j1, [&](const View& run, std::ptrdiff_t a, std::ptrdiff_t b, std::ptrdiff_t j) {
         load_run(tile + (j - j0) * width, run, lane, lanes, a, b, width, fill);
     });
+    if (view.temperature != 1) {
+        const T temperature = T(view.temperature);
+        for (std::ptrdiff_t i = 0; i < n * width; ++i) tile[i] /= temperature;
+    }
 }
 
 // Entries that the mask leaves out become `fill`.
@@ -336,9 +341,11 @@ struct Problem {
     long double factor;         // of all weights
     std::ptrdiff_t label_outer_stride, label_stride, scale_outer_stride, scale_stride;
     View class_weight;          // (n,)
-    View loss;                  // (lanes,)
+    View loss;                  // (lanes,); of topk the indices, (lanes, count)
     double smoothing;
     std::int64_t ignore_index;
+
+    std::ptrdiff_t count;  // how many of its classes, or samples of them, a row gives
 
     std::ptrdiff_t group;         // lanes of a group
     std::ptrdiff_t width;         // the same in column form, 1 in row form
@@ -406,6 +413,23 @@ CSOFTMAX_INLINE std::int64_t read_label(const char* at, int kind) {
 }
 CSOFTMAX_INLINE std::int64_t label_of(const Problem& p, std::ptrdiff_t lane) {
     return read_label(p.label + lane * p.label_stride, p.label_kind);
+}
+
+// Rows of `out` <- those of x, divided by the temperature; both hold their classes side by side.
+template <class T>
+CSOFTMAX_APART void divide_rows(const T*, const Problem& p, std::ptrdiff_t lane, std::ptrdiff_t lanes) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES, size = sizeof(T);
+    const T temperature = T(p.x.temperature);
+    for (std::ptrdiff_t i = lane; i < lane + lanes; ++i) {
+        const char* x = p.x.data + i * p.x.lane_stride;
+        char* out = p.out.data + i * p.out.lane_stride;
+        std::ptrdiff_t j = 0;
+        for (; j + W <= p.n; j += W, x += W * size, out += W * size) {
+            const Vec<T> some = load(reinterpret_cast<const T*>(x));
+            store(reinterpret_cast<T*>(out), some / broadcast(temperature));
+        }
+        for (; j < p.n; ++j, x += size, out += size) write(out, read<T>(x, false) / temperature, false);
+    }
 }
 
 // `packed`: if there is such memory, all classes of a group in column form.

@@ -55,6 +55,7 @@ cdef struct Kernel:
     bint masked           # softmax family: a mask follows x
     bint labels           # cross-entropy: labels, not probabilities
     bint gradient         # cross-entropy: the gradient is wanted, too
+    bint tempered         # softmax family: a temperature, one for all, comes last
 
 cdef int requested_threads = 0    # 0: what OpenMP says, and so OMP_NUM_THREADS and threadpoolctl
 cdef bint forked = False          # libgomp hangs in a forked child that goes parallel
@@ -105,6 +106,7 @@ cdef inline View view(char* data, Py_ssize_t lane_stride, Py_ssize_t class_strid
     v.half = half
     v.mask = NULL
     v.mask_lane_stride = v.mask_class_stride = 0
+    v.temperature = 1
     return v
 
 
@@ -113,6 +115,8 @@ cdef Problem bind(const Kernel* k, char** args, const cnp.npy_intp* dimensions,
     # Operands in the order of the signatures below; core strides follow the outer ones.
     cdef Problem p
     cdef bint half = k.dtype == b'e'
+    cdef int result = 1 + k.masked + k.tempered
+    cdef const cnp.npy_intp* core = steps + result + 1
     p.outer = 1
     p.lanes = dimensions[0]
     p.n = dimensions[1]
@@ -125,18 +129,20 @@ cdef Problem bind(const Kernel* k, char** args, const cnp.npy_intp* dimensions,
         p.y = view(args[1], steps[1], steps[4], half)
         p.out = view(args[2], steps[2], 0 if k.operation == CCE else steps[5], half)
     else:
-        p.x = view(args[0], steps[0], steps[2 + k.masked], half)
-        p.out = view(args[1 + k.masked], steps[1 + k.masked], 0, half)
-        if k.operation != LOGSUMEXP:
-            p.out.class_stride = steps[3 + 2 * k.masked]
+        p.x = view(args[0], steps[0], core[0], half)
+        p.out = view(args[result], steps[result], 0, half)
+        if k.tempered:
+            p.x.temperature = (<double*> args[result - 1])[0]
+        if writes_rows(k.operation):
+            p.out.class_stride = core[1 + k.masked]
         if k.masked:
             p.x.mask = args[1]
             p.x.mask_lane_stride = steps[1]
-            p.x.mask_class_stride = steps[4]
-            if k.operation != LOGSUMEXP:
+            p.x.mask_class_stride = core[1]
+            if writes_rows(k.operation):
                 p.out.mask = args[1]
                 p.out.mask_lane_stride = steps[1]
-                p.out.mask_class_stride = steps[4]
+                p.out.mask_class_stride = core[1]
     return p
 
 
@@ -233,11 +239,17 @@ cdef object gufunc(str name, str signature, str types, Kernel kernel):
         strings + len(c_name), 0, strings + len(c_name) + 1)
 
 
-for name, signature, types, operation, masked, labels, gradient in (
+for name, signature, types, operation, masked, labels, gradient, *tempered in (
     ("softmax", "(n)->(n)", "T>T", SOFTMAX, 0, 0, 0),
     ("softmax_where", "(n),(n)->(n)", "T?>T", SOFTMAX, 1, 0, 0),
     ("log_softmax", "(n)->(n)", "T>T", LOG_SOFTMAX, 0, 0, 0),
     ("log_softmax_where", "(n),(n)->(n)", "T?>T", LOG_SOFTMAX, 1, 0, 0),
+    ("softmax_tempered", "(n),()->(n)", "Td>T", SOFTMAX, 0, 0, 0, 1),
+    ("softmax_where_tempered", "(n),(n),()->(n)", "T?d>T", SOFTMAX, 1, 0, 0, 1),
+    ("log_softmax_tempered", "(n),()->(n)", "Td>T", LOG_SOFTMAX, 0, 0, 0, 1),
+    ("log_softmax_where_tempered", "(n),(n),()->(n)", "T?d>T", LOG_SOFTMAX, 1, 0, 0, 1),
+    ("softmax_entropy", "(n)->()", "T>T", ENTROPY, 0, 0, 0),
+    ("softmax_entropy_tempered", "(n),()->()", "Td>T", ENTROPY, 0, 0, 0, 1),
     ("logsumexp", "(n)->()", "T>T", LOGSUMEXP, 0, 0, 0),
     ("logsumexp_where", "(n),(n)->()", "T?>T", LOGSUMEXP, 1, 0, 0),
     ("softmax_vjp", "(n),(n)->(n)", "TT>T", SOFTMAX_VJP, 0, 0, 0),
@@ -253,9 +265,11 @@ for name, signature, types, operation, masked, labels, gradient in (
 ):
     globals()[name] = gufunc(
         name, signature, types,
-        Kernel(operation=operation, dtype=0, masked=masked, labels=labels, gradient=gradient))
+        Kernel(operation=operation, dtype=0, masked=masked, labels=labels, gradient=gradient,
+               tempered=bool(tempered)))
 
 # The same by number, for direct().
 numbers = {"softmax": SOFTMAX, "log_softmax": LOG_SOFTMAX, "logsumexp": LOGSUMEXP,
+           "softmax_entropy": ENTROPY,
            "softmax_vjp": SOFTMAX_VJP, "log_softmax_vjp": LOG_SOFTMAX_VJP, "cce": CCE,
            "cce_gradient": CCE_GRADIENT}

@@ -1,12 +1,4 @@
-"""The NumPy twin: csoftmax in plain NumPy, oracle of the tests and baseline of the benchmark.
-
-Same names, signatures, dtypes and errors as the compiled functions; imports only NumPy.
-
-The gradient of a loss through softmax is the Jacobian product ``softmax_vjp``. The formula
-``(I - a.T) * a @ g`` that teaching notebooks use for it is right only if ``a`` is an (n, 1)
-column: on a 1-D vector ``a.T`` is ``a`` itself, and the product silently becomes
-``(delta_ij - a_j) * a_j``, which is not the Jacobian of softmax.
-"""
+"""The twins of softmax and its relatives, of the losses and of the encodings."""
 
 from __future__ import annotations
 
@@ -47,10 +39,17 @@ Shape = tuple[int, ...]
 
 @np.errstate(all="ignore")
 def softmax(
-    x: ArrayLike, axis: Axis = -1, *, where: Maybe = None, out: Out = None, dtype: Dtype = None
+    x: ArrayLike,
+    axis: Axis = -1,
+    *,
+    where: Maybe = None,
+    out: Out = None,
+    dtype: Dtype = None,
+    temperature: float = 1.0,
 ) -> Any:
-    """exp(x) / sum(exp(x)) along ``axis``; entries that ``where`` excludes are 0."""
+    """exp(x) / sum(exp(x)) along ``axis``, of x / temperature; what ``where`` excludes is 0."""
     a, result = _real(x, "x", dtype)
+    a = _tempered(a, temperature)
     axes = _axes(axis, a.ndim)
     a, mask = _masked(a, where)
     _check_out(out, a.shape, result)
@@ -61,10 +60,17 @@ def softmax(
 
 @np.errstate(all="ignore")
 def log_softmax(
-    x: ArrayLike, axis: Axis = -1, *, where: Maybe = None, out: Out = None, dtype: Dtype = None
+    x: ArrayLike,
+    axis: Axis = -1,
+    *,
+    where: Maybe = None,
+    out: Out = None,
+    dtype: Dtype = None,
+    temperature: float = 1.0,
 ) -> Any:
-    """x - logsumexp(x) along ``axis``; entries that ``where`` excludes are -inf."""
+    """x - logsumexp(x) along ``axis``, of x / temperature; what ``where`` excludes is -inf."""
     a, result = _real(x, "x", dtype)
+    a = _tempered(a, temperature)
     axes = _axes(axis, a.ndim)
     a, mask = _masked(a, where)
     _check_out(out, a.shape, result)
@@ -535,6 +541,23 @@ def _fraction(value: Any, name: str) -> float:
     if not 0 <= value <= 1:
         raise ValueError(f"{name} is {value!r}: expected a real number in [0, 1]")
     return float(value)
+
+
+def _tempered(a: Array, temperature: float) -> Array:
+    """a / temperature, rounded once."""
+    number = (int, float, np.integer, np.floating)
+    if isinstance(temperature, bool) or not isinstance(temperature, number):
+        raise TypeError(f"temperature is {temperature!r}: expected a positive finite number")
+    try:
+        divisor = a.dtype.type(float(temperature))
+    except OverflowError:
+        divisor = a.dtype.type(np.inf)
+    if not 0 < divisor < np.inf:
+        raise ValueError(
+            f"temperature is {temperature!r}: expected a positive finite number in {a.dtype}"
+        )
+    quotient: Array = a / divisor
+    return quotient
 
 
 def _one_axis(axis: int, ndim: int) -> int:
