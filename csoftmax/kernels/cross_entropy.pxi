@@ -70,79 +70,70 @@ cdef inline void write_cross_entropy_gradient(
 # be the views themselves, for all that the compiler knows.
 
 
-cdef inline bint logits_at_labels(real* x_y, const Problem& p, Py_ssize_t lane,
-                                  Py_ssize_t lanes) noexcept nogil:
-    # x_y (lanes,) <- the logit at each label, before the gradient may take its place. Returns whether
-    # a row is ignored.
+cdef inline void logits_at_labels(real* x_y, const int64_t* labels, bint ignored, const Problem& p,
+                                  Py_ssize_t lane, Py_ssize_t lanes) noexcept nogil:
+    # x_y (lanes,) <- the logit at each label, before the gradient may take its place
     cdef View x = p.x
-    cdef const char* labels = p.label + lane * p.label_stride
-    cdef Py_ssize_t stride = p.label_stride
-    cdef int64_t label, ignore_index = p.ignore_index
-    cdef int kind = p.label_kind
-    cdef bint ignored = False
+    cdef int64_t ignore_index = p.ignore_index
     cdef Py_ssize_t k
     x.data += lane * x.lane_stride
     for k in range(lanes):
-        label = read_label(labels + k * stride, kind)
-        if label == ignore_index:
+        if ignored and labels[k] == ignore_index:
             x_y[k] = 0
-            ignored = True
         else:
-            x_y[k] = read_like(x_y, x.data + k * x.lane_stride + label * x.class_stride, x.half)
+            x_y[k] = read_like(x_y, x.data + k * x.lane_stride + labels[k] * x.class_stride, x.half)
     if x.temperature != 1:
         for k in range(lanes):
             x_y[k] = x_y[k] / <real> x.temperature
-    return ignored
 
 
-cdef inline void weights_at_labels(real* c, real* scale, const Problem& p, Py_ssize_t lane,
-                                   Py_ssize_t lanes) noexcept nogil:
+cdef inline void weights_at_labels(real* c, real* scale, const int64_t* labels, bint ignored,
+                                   const Problem& p, Py_ssize_t lane, Py_ssize_t lanes) noexcept nogil:
     # c, scale (lanes,) <- the class weight at each label, and the sample's weight, 0 if ignored
     cdef View weight = p.class_weight
-    cdef const char* labels
-    cdef Py_ssize_t stride = p.label_stride
-    cdef int64_t label, ignore_index = p.ignore_index
-    cdef int kind = p.label_kind
+    cdef int64_t ignore_index = p.ignore_index
     cdef Py_ssize_t k
     cdef real common = sample_scale(c, p, lane)
     for k in range(lanes):
         scale[k] = common if p.scale_stride == 0 else sample_scale(c, p, lane + k)
     if p.label == NULL:
         return
-    labels = p.label + lane * stride
+    common = read_like(c, weight.data, False)
     for k in range(lanes):
-        label = read_label(labels + k * stride, kind)
-        if label == ignore_index:
-            scale[k] = 0
-        else:
-            c[k] = read_like(c, weight.data + label * weight.class_stride, False)
+        c[k] = common
+    if weight.class_stride:
+        for k in range(lanes):
+            if not ignored or labels[k] != ignore_index:
+                c[k] = read_like(c, weight.data + labels[k] * weight.class_stride, False)
+    if ignored:
+        for k in range(lanes):
+            if labels[k] == ignore_index:
+                scale[k] = 0
 
 
-cdef inline void write_losses(real* losses, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
-                              bint ignored) noexcept nogil:
+cdef inline void write_losses(real* losses, const int64_t* labels, bint ignored, const Problem& p,
+                              Py_ssize_t lane, Py_ssize_t lanes) noexcept nogil:
     cdef View loss = p.loss
     cdef Py_ssize_t k
     loss.data += lane * loss.lane_stride
-    for k in range(lanes):
-        if p.n == 0 or (ignored and label_of(p, lane + k) == p.ignore_index):
-            losses[k] = 0                       # 0 * NaN is no zero
+    if p.n == 0 or ignored:
+        for k in range(lanes):
+            if p.n == 0 or labels[k] == p.ignore_index:
+                losses[k] = 0                   # 0 * NaN is no zero
     for k in range(lanes):
         write(loss.data + k * loss.lane_stride, losses[k], loss.half)
 
 
-cdef inline void write_at_labels(const real* at_label, const Problem& p, Py_ssize_t lane,
-                                 Py_ssize_t lanes, bint ignored) noexcept nogil:
+cdef inline void write_at_labels(const real* at_label, const int64_t* labels, bint ignored,
+                                 const Problem& p, Py_ssize_t lane, Py_ssize_t lanes) noexcept nogil:
     # The gradient at the labels, and that of ignored rows.
     cdef View out = p.out
-    cdef const char* labels = p.label + lane * p.label_stride
-    cdef Py_ssize_t stride = p.label_stride, k, j
-    cdef int64_t label, ignore_index = p.ignore_index
-    cdef int kind = p.label_kind
+    cdef int64_t ignore_index = p.ignore_index
+    cdef Py_ssize_t k, j
     out.data += lane * out.lane_stride
     for k in range(lanes):
-        label = read_label(labels + k * stride, kind)
-        if not ignored or label != ignore_index:
-            write(out.data + k * out.lane_stride + label * out.class_stride, at_label[k], out.half)
+        if not ignored or labels[k] != ignore_index:
+            write(out.data + k * out.lane_stride + labels[k] * out.class_stride, at_label[k], out.half)
         else:
             for j in range(p.n):
                 write(out.data + k * out.lane_stride + j * out.class_stride, <real> 0, out.half)
@@ -181,9 +172,9 @@ cdef inline Vec[real] loss_and_factors(const real* x_y, const real* c, const rea
     return loss
 
 
-cdef inline void cross_entropy_group(Scratch[real]& scratch, const real* x_y, const Problem& p,
-                                     Py_ssize_t lane, Py_ssize_t lanes, bint ignored,
-                                     Row[real]* rows) noexcept nogil:
+cdef inline void cross_entropy_group(Scratch[real]& scratch, const real* x_y, const int64_t* labels,
+                                     bint ignored, const Problem& p, Py_ssize_t lane,
+                                     Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
     # x_y holds the logits at the labels
     cdef Py_ssize_t W = lanes_of(x_y)
     cdef Py_ssize_t vectors = 1 if p.width == 1 else p.width // W
@@ -197,19 +188,19 @@ cdef inline void cross_entropy_group(Scratch[real]& scratch, const real* x_y, co
     cdef Py_ssize_t v, k
     for k in range(vectors * W):
         c[k] = scale[k] = 0
-    weights_at_labels(c, scale, p, lane, lanes)
+    weights_at_labels(c, scale, labels, ignored, p, lane, lanes)
     for v in range(vectors):
         k = v * W
         store(&losses[0] + k, scaled_loss(
             loss_and_factors(x_y + k, &c[0] + k, &scale[0] + k, p.label != NULL, kept, spread,
                              &at_label[0] + k, rows + v), load(&scale[0] + k)) + broadcast(<real> 0))    # no -0
         fold_factor(rows[v])
-    write_losses(losses, p, lane, lanes, ignored)
+    write_losses(losses, labels, ignored, p, lane, lanes)
     if p.out.data == NULL:
         return
     sweep_group(scratch, CROSS_ENTROPY, WRITE, p, lane, lanes, rows)
     if p.label != NULL:
-        write_at_labels(at_label, p, lane, lanes, ignored)
+        write_at_labels(at_label, labels, ignored, p, lane, lanes)
 
 
 cdef inline void add_cce(const real* y, Py_ssize_t stride, const real* yhat,

@@ -23,12 +23,49 @@ template <class T> struct LongSum {
 // total += all of x
 template <class T>
 inline void add_to_sum(LongSum<long double>& total, const T* x, std::ptrdiff_t n) {
-    LongSum<Wide<T>> sums[4];  // several at a time: each is a chain
-    for (std::ptrdiff_t i = 0; i < n; ++i) sums[i % 4].add(x[i]);
-    for (const auto& part : sums) {
-        total.add(part.sum);
-        total.error += part.error;
+    constexpr int N = 16;  // at a time: each is a chain
+    using U = Wide<T>;
+    U sums[N] = {}, errors[N] = {};
+    for (std::ptrdiff_t i = 0; i < n; i += N) {
+        U some[N];
+        for (int k = 0; k < N; ++k) some[k] = i + N <= n || i + k < n ? U(x[i + k]) : U(0);
+        for (int k = 0; k < N; ++k) {
+            const U s = sums[k] + some[k], from_some = s - sums[k];
+            errors[k] += (sums[k] - (s - from_some)) + (some[k] - from_some);
+            sums[k] = s;
+        }
     }
+    for (int k = 0; k < N; ++k) {
+        total.add(sums[k]);
+        total.error += errors[k];
+    }
+}
+
+// labels (lanes,) <- those of the rows lane <= i < lane + lanes. Returns whether one is ignored.
+template <class L>
+CSOFTMAX_INLINE void read_labels(const char* at, std::ptrdiff_t stride, std::ptrdiff_t lanes,
+                                 std::int64_t* labels) {
+    if (stride == sizeof(L))
+        for (std::ptrdiff_t k = 0; k < lanes; ++k) labels[k] = read_integer<L>(at + k * sizeof(L));
+    else
+        for (std::ptrdiff_t k = 0; k < lanes; ++k) labels[k] = read_integer<L>(at + k * stride);
+}
+inline bool read_labels(const Problem& p, std::ptrdiff_t lane, std::ptrdiff_t lanes,
+                        std::int64_t* labels) {
+    const std::ptrdiff_t stride = p.label_stride;
+    const char* at = p.label + lane * stride;
+    switch (p.label_kind) {
+        case 1: read_labels<std::int8_t>(at, stride, lanes, labels); break;
+        case 2: read_labels<std::int16_t>(at, stride, lanes, labels); break;
+        case 4: read_labels<std::int32_t>(at, stride, lanes, labels); break;
+        case -1: read_labels<std::uint8_t>(at, stride, lanes, labels); break;
+        case -2: read_labels<std::uint16_t>(at, stride, lanes, labels); break;
+        case -4: read_labels<std::uint32_t>(at, stride, lanes, labels); break;
+        default: read_labels<std::int64_t>(at, stride, lanes, labels);
+    }
+    bool ignored = false;
+    for (std::ptrdiff_t k = 0; k < lanes; ++k) ignored |= labels[k] == p.ignore_index;
+    return ignored;
 }
 
 // What multiplies loss and gradient of a sample.
@@ -42,10 +79,24 @@ template <class T> inline long double sum_weights(const Problem& p, bool weighte
     LongSum<Wide<T>> sum;
     std::ptrdiff_t count = 0;
     const T* tag = nullptr;
+    std::int64_t some[MAX_LANES];
     for (std::ptrdiff_t i = 0; i < p.lanes; ++i) {
         std::int64_t label = 0;
         if (p.label) {
-            label = label_of(p, i);
+            const std::ptrdiff_t at = i % MAX_LANES;
+            if (at == 0) {
+                const std::ptrdiff_t lanes = p.lanes - i < MAX_LANES ? p.lanes - i : MAX_LANES;
+                read_labels(p, i, lanes, some);
+                if (!weighted && !ignores) {
+                    for (std::ptrdiff_t k = 0; k < lanes; ++k)
+                        bad |= std::uint64_t(some[k]) >= std::uint64_t(p.n);
+                    if (bad) return 0;
+                    count += lanes;
+                    i += lanes - 1;
+                    continue;
+                }
+            }
+            label = some[at];
             if (ignores && label == p.ignore_index) continue;
             if (label < 0 || label >= p.n) {
                 bad = true;

@@ -181,6 +181,7 @@ cdef extern from "rows.hpp" namespace "csoftmax" nogil:
 ctypedef long double longdouble
 
 cdef extern from "labels.hpp" namespace "csoftmax" nogil:
+    bint read_labels(const Problem&, ptrdiff_t lane, ptrdiff_t lanes, int64_t* labels)
     T sample_scale[T](const T*, const Problem&, ptrdiff_t lane)
     cdef cppclass LongSum[T]:
         long double value()

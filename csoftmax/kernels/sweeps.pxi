@@ -24,7 +24,8 @@ cdef enum:
     STREAMED_BYTES = 16000000  # of a result, half of a usual last-level cache
     STREAMED_ROW = 32768   # and of each row: its ends are stored twice
     STRIP = 512             # registers of a row between terms and their sum: they stay in L1
-    GROUP_BYTES = 16384    # of rows that a group in row form has
+    GROUP_BYTES = 16384    # of rows that a group in row form has;
+    PAIR_BYTES = 4096      # where memory is all that takes time, reads and writes take turns sooner
     WAVE = 256             # chunks of one row between two additions of their sums
     SERIAL_BELOW = 65536   # entries that do not pay for waking threads
     SHARE = 16384          # entries that each thread gets at least
@@ -327,6 +328,7 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
     scratch.packed = packed
     cdef real* x = &scratch.tiles[0][0]
     cdef real at_label[MAX_LANES]
+    cdef int64_t labels[MAX_LANES]
     cdef Row[real] rows[MAX_VECTORS]
     cdef bint fold = p.width == 1, ignored = False
     cdef Py_ssize_t vectors = 1 if fold else p.width // lanes_of(x)
@@ -339,11 +341,12 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
     if not takes_pair(operation):
         sweep_group(scratch, operation, MAXIMUM, p, lane, lanes, rows)
         if p.label != NULL:
-            ignored = logits_at_labels(at_label, p, lane, lanes)
+            ignored = read_labels(p, lane, lanes, labels)
+            logits_at_labels(at_label, labels, ignored, p, lane, lanes)
         set_anchors(&rows[0], vectors)
     sweep_group(scratch, operation, ADD_UP, p, lane, lanes, rows)
     if operation == CROSS_ENTROPY:
-        cross_entropy_group(scratch, at_label, p, lane, lanes, ignored, rows)
+        cross_entropy_group(scratch, at_label, labels, ignored, p, lane, lanes, rows)
         return
     for v in range(vectors):
         if p.n == 1:        # e / e, so that a single class gets exactly 1
@@ -471,9 +474,9 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         if p.x.temperature != 1 and threads > 1 and rows < 2 * threads:
             p.direct = False
         if p.direct:
-            p.group = max(<Py_ssize_t> 1, min(W, GROUP_BYTES // (n * <Py_ssize_t> sizeof(real)
-                                                                     * tiles_of(operation, p))))
-            p.group = max(<Py_ssize_t> 1, min(p.group, rows // threads))
+            p.group = ((PAIR_BYTES if takes_pair(operation) else GROUP_BYTES)
+                       // (n * <Py_ssize_t> sizeof(real) * tiles_of(operation, p)))
+            p.group = max(<Py_ssize_t> 1, min(W, min(p.group, rows // threads)))
             if p.lanes > p.group:
                 p.ahead = p.group * p.x.lane_stride
         if rows < 2 * threads and p.n > 2 * CHUNK:
