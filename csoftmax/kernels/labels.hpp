@@ -63,9 +63,9 @@ inline bool read_labels(const Problem& p, std::ptrdiff_t lane, std::ptrdiff_t la
         case -4: read_labels<std::uint32_t>(at, stride, lanes, labels); break;
         default: read_labels<std::int64_t>(at, stride, lanes, labels);
     }
-    bool ignored = false;
-    for (std::ptrdiff_t k = 0; k < lanes; ++k) ignored |= labels[k] == p.ignore_index;
-    return ignored;
+    std::int64_t ignored = 0;
+    for (std::ptrdiff_t k = 0; k < lanes; ++k) ignored |= labels[k] == p.ignore_index ? -1 : 0;
+    return ignored != 0;
 }
 
 // What multiplies loss and gradient of a sample.
@@ -88,9 +88,13 @@ template <class T> inline long double sum_weights(const Problem& p, bool weighte
                 const std::ptrdiff_t lanes = p.lanes - i < MAX_LANES ? p.lanes - i : MAX_LANES;
                 read_labels(p, i, lanes, some);
                 if (!weighted && !ignores) {
+                    std::int64_t outside = 0;  // negative if a label is negative, or n or more
                     for (std::ptrdiff_t k = 0; k < lanes; ++k)
-                        bad |= std::uint64_t(some[k]) >= std::uint64_t(p.n);
-                    if (bad) return 0;
+                        outside |= some[k] | (std::int64_t(p.n) - 1 - some[k]);
+                    if (outside < 0) {
+                        bad = true;
+                        return 0;
+                    }
                     count += lanes;
                     i += lanes - 1;
                     continue;

@@ -75,14 +75,6 @@ CSOFTMAX_APART void find_maxima(const T* x, std::ptrdiff_t stride, std::ptrdiff_
     for (; vectors > 0; --vectors, ++rows, x += W) find_some_maxima<1>(x, stride, steps, rows);
 }
 
-// What the term e adds to the sum below the peak, and to the ties.
-template <class T> CSOFTMAX_INLINE Vec<T> below(Vec<T> e, Vec<T> peak) {
-    return choose(e >= peak, broadcast(T(0)), e);
-}
-template <class T> CSOFTMAX_INLINE Vec<T> tie(Vec<T> e, Vec<T> peak) {
-    return choose(e >= peak, broadcast(T(1)), broadcast(T(0)));
-}
-
 // sum.lanes[i] += up to BLOCK terms, for N registers of rows side by side. `apart`: the peak and its
 // ties are counted instead of summed.
 template <int count, bool apart, int N, class T>

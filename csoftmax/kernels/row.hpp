@@ -180,6 +180,14 @@ CSOFTMAX_INLINE void gather_sums(Row<T>& rows, int i, bool weighted, const Row<T
     }
 }
 
+// What the term e adds to the sum below the peak, and to the ties.
+template <class T> CSOFTMAX_INLINE Vec<T> below(Vec<T> e, Vec<T> peak) {
+    return choose(e >= peak, broadcast(T(0)), e);
+}
+template <class T> CSOFTMAX_INLINE Vec<T> tie(Vec<T> e, Vec<T> peak) {
+    return choose(e >= peak, broadcast(T(1)), broadcast(T(0)));
+}
+
 // One of two values, by whether the term e is `peak`.
 template <class T>
 CSOFTMAX_INLINE Vec<T> at_or_below_peak(Vec<T> e, Vec<T> at, Vec<T> below, Vec<T> peak) {

@@ -19,8 +19,7 @@ cdef enum:
     NARROW = 48            # contiguous rows up to here are worth transposing if nothing is written
     GATHER = 2             # times the work of a register that is gathered entry by entry
     IN_PLACE = 16          # classes of columns that need no tile
-    PACKED_BYTES = 524288  # for all classes of a group, if a tile is too small: in the L2 cache
-    ALL_PACKED = 1048576   # and for those of all threads
+    PACKED_BYTES = 1048576  # for all classes of all threads' groups, if a tile is too small
     STREAMED_BYTES = 16000000  # of a result, half of a usual last-level cache
     STREAMED_ROW = 32768   # and of each row: its ends are stored twice
     STRIP = 512             # registers of a row between terms and their sum: they stay in L1
@@ -448,8 +447,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
                       and vectors * n < GATHER * row_vectors)):
         vectors = max(<Py_ssize_t> 1, min(<Py_ssize_t> min(MAX_VECTORS, MAX_LANES // W),
                                                    p.outer * vectors // threads))
-        room = (min(<Py_ssize_t> PACKED_BYTES, <Py_ssize_t> ALL_PACKED // threads)
-                // (<Py_ssize_t> sizeof(real) * tiles_of(operation, p) * W * n))
+        room = PACKED_BYTES // threads // (sizeof(real) * tiles_of(operation, p) * W * n)
         if (lanes_adjacent(p.x) and vectors * n * W > TILE and n <= CHUNK and room * W * <Py_ssize_t> sizeof(real) >= 128):
             vectors = min(vectors, room)
             p.packed = tiles_of(operation, p) * W * n

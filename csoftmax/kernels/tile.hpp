@@ -125,7 +125,7 @@ CSOFTMAX_INLINE void walk(const View& view, std::ptrdiff_t lane, std::ptrdiff_t 
 
 // Classes from the one that is moved to the one that is asked for: the processor does not foresee
 // strides beyond a page. Strides of a power of 2 leave room for eight cache lines or so.
-constexpr std::ptrdiff_t AHEAD = 6;
+constexpr std::ptrdiff_t AHEAD = 6, FAR_AHEAD = 32;
 
 // Whether contiguous rows of n entries can be moved to or from column form LANES at a time: pieces
 // of PIECE entries lie in one row, or reach into the next ones.
@@ -225,8 +225,10 @@ inline void load_run(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdif
     } else if (!view.half && lanes > 1 && view.lane_stride == size) {
         for (std::ptrdiff_t j = 0; j < n; ++j) {
             const char* from = data + j * view.class_stride;
-            for (std::ptrdiff_t k = 0; k < lanes * size; k += 64)
+            for (std::ptrdiff_t k = 0; k < lanes * size; k += 64) {
                 prefetch(from + k, AHEAD * view.class_stride);
+                prefetch_far(from + k, FAR_AHEAD * view.class_stride);
+            }
             std::memcpy(tile + j * width, from, lanes * size);
         }
     } else {

@@ -1,0 +1,310 @@
+// row_loops.hpp - the inner loops over one contiguous row, along its registers.
+//
+// What a loop finds out stays a register, a number for each of its lanes; rows.hpp combines them. The
+// order of a sum is that of summation.hpp.
+#pragma once
+
+#include "entropy.hpp"
+#include "operations.hpp"
+#include "tile.hpp"
+
+namespace csoftmax {
+
+// A register of a row: all of it, or its first entries where the row ends.
+struct Full {};
+struct Part {
+    int count;  // 1 to LANES
+};
+struct Streamed {};  // past the caches
+template <class T> CSOFTMAX_INLINE Vec<T> load(const T* p, Full, T) { return load(p); }
+template <class T> CSOFTMAX_INLINE Vec<T> load(const T* p, Part part, T fill) {
+    return load_part(p, part.count, fill);
+}
+template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a, Full) { store(p, a); }
+template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a, Streamed) { stream(p, a); }
+template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a, Part part) {
+    store_part(p, a, part.count);
+}
+template <class T> CSOFTMAX_INLINE Vec<T> part_of(Vec<T> a, Full) { return a; }
+template <class T> CSOFTMAX_INLINE Vec<T> part_of(Vec<T> a, Part part) {
+    return first_lanes(a, part.count);
+}
+
+// write(entry, what load(entry, register) gives, register) for the registers of a row of n entries.
+// Where the row is no whole number of them the last one reaches back; as out may be the operand, that
+// is loaded first. A streamed row must not be one: it begins with a register that the next overlaps.
+template <class T, class Load, class Write>
+CSOFTMAX_INLINE void for_registers(const T* out, std::ptrdiff_t n, bool streamed, Load load_at,
+                                   Write write) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES, N = TOGETHER;
+    if (n < W) {
+        const Part part{int(n)};
+        write(0, load_at(0, part), part);
+        return;
+    }
+    const auto last = load_at(n - W, Full{});
+    std::ptrdiff_t j = 0;
+    if (streamed) {
+        write(0, load_at(0, Full{}), Full{});
+        for (j = to_alignment(out); j + N * W <= n; j += N * W)
+            for (int k = 0; k < N; ++k) write(j + k * W, load_at(j + k * W, Full{}), Streamed{});
+    } else {
+        for (; j + N * W <= n; j += N * W)
+            for (int k = 0; k < N; ++k) write(j + k * W, load_at(j + k * W, Full{}), Full{});
+    }
+    for (; j + W <= n; j += W) write(j, load_at(j, Full{}), Full{});
+    if (j < n) write(n - W, last, Full{});
+}
+// visit(first entry, number of registers as a type, the last register) for its blocks.
+template <class T, class Visit>
+CSOFTMAX_INLINE void for_blocks(const T*, std::ptrdiff_t n, Visit visit) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES;
+    std::ptrdiff_t j = 0;
+    for (; j + BLOCK * W <= n; j += BLOCK * W)
+        visit(j, std::integral_constant<int, BLOCK>{}, Full{});
+    if (j == n) return;
+    const Part last{int((n - j - 1) % W + 1)};
+    static_assert(BLOCK == 4, "the last block");
+    switch ((n - j - 1) / W) {
+        case 0: visit(j, std::integral_constant<int, 1>{}, last); break;
+        case 1: visit(j, std::integral_constant<int, 2>{}, last); break;
+        case 2: visit(j, std::integral_constant<int, 3>{}, last); break;
+        default: visit(j, std::integral_constant<int, 4>{}, last);
+    }
+}
+template <class T, int COUNT, class Last>
+CSOFTMAX_INLINE void load_block(const T* x, Last last, T fill, Vec<T> (&some)[COUNT]) {
+    for (int k = 0; k < COUNT - 1; ++k) some[k] = load(x + k * Vec<T>::LANES);
+    some[COUNT - 1] = load(x + (COUNT - 1) * Vec<T>::LANES, last, fill);
+}
+
+template <class T> CSOFTMAX_INLINE Vec<T> maximum_of_row(const T* x, std::ptrdiff_t n) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES, N = TOGETHER;
+    Vec<T> a[N];
+    for (int k = 0; k < N; ++k) a[k] = broadcast(-INFINITE<T>);
+    for (; n >= N * W; n -= N * W, x += N * W)
+        for (int k = 0; k < N; ++k) a[k] = max(load(x + k * W), a[k]);
+    for (; n >= W; n -= W, x += W) a[0] = max(load(x), a[0]);
+    if (n > 0) a[1] = max(load_part(x, int(n), -INFINITE<T>), a[1]);
+    return max(max(a[0], a[1]), max(a[2], a[3]));
+}
+
+// What is summed along a row, in two words for each lane.
+template <class T> struct RowSums {
+    Exact<T> sum, weight, spread;
+    Vec<T> ties;
+};
+
+// sum += exp(x_j - max) * peak; `apart`: of those below the peak, whose ties are counted. The terms go
+// to e, if that is wanted; nothing goes to `later` yet. `gaps`: spread += the terms times max - x_j.
+template <bool apart, bool gaps, class T>
+CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, const T* later, std::ptrdiff_t n,
+                                      const Anchor<T>& anchor, std::ptrdiff_t ahead,
+                                      RowSums<T>& sums) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES;
+    const Anchor<T> anchors[1] = {anchor};
+    const Vec<T> peak = anchor.peak.value;
+    Exact<T> sum = exact(broadcast(T(0))), spread = sum;
+    Vec<T> ties = broadcast(T(0));
+    for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) {
+        constexpr int COUNT = decltype(count)::value;
+        for (std::size_t k = 0; k < COUNT * W; k += 64 / sizeof(T)) {
+            prefetch(x + j + k, ahead);
+            if (later) prefetch_to_write(later + j + k);
+        }
+        Vec<T> entries[COUNT], some[COUNT], four[BLOCK];
+        load_block(x + j, last, -INFINITE<T>, entries);
+        terms(entries, anchors, some);
+        if (gaps) {
+            Exact<T> s = exact(broadcast(T(0)));
+            for (int k = 0; k < COUNT; ++k) add_gap(entries[k], some[k], anchor.max, s);
+            spread = add_any(spread, s);
+        }
+        if (e) {
+            for (int k = 0; k < COUNT - 1; ++k) store(e + j + k * W, some[k]);
+            store(e + j + (COUNT - 1) * W, some[COUNT - 1], last);
+        }
+        for (int k = 0; k < BLOCK; ++k) four[k] = k < COUNT ? some[k] : broadcast(T(0));
+        for (int k = 0; k < COUNT && apart; ++k) {
+            ties = ties + tie(four[k], peak);
+            four[k] = below(four[k], peak);
+        }
+        sum = add_pairs(sum, four[0] + four[1], four[2] + four[3]);
+    });
+    sums.sum = sum;
+    sums.spread = spread;
+    sums.ties = ties;
+}
+
+// The same for a few rows of COUNT registers side by side: a single sum of two.
+template <bool apart, int COUNT, int ROWS, class T, class X, class Out>
+CSOFTMAX_INLINE void add_terms_of_rows(X x, Out e, int first, std::ptrdiff_t n, const Row<T>& rows,
+                                       Vec<T>* sums, Single<T>* ties) {
+    constexpr int W = Vec<T>::LANES, N = COUNT * ROWS;
+    static_assert(COUNT <= 2, "a sum of one word");
+    const Part last{int(n - (COUNT - 1) * W)};
+    Anchor<T> anchors[ROWS];
+    Vec<T> some[N];
+    for (int r = 0; r < ROWS; ++r) anchors[r] = spread(rows.anchor, first + r);
+    for (int i = 0; i < N; ++i) {
+        const T* from = x(first + i % ROWS) + i / ROWS * W;
+        some[i] = i / ROWS + 1 < COUNT ? load(from) : load(from, last, -INFINITE<T>);
+    }
+    terms(some, anchors, some);
+    for (int i = 0; i < N && e(first); ++i) {
+        T* to = e(first + i % ROWS) + i / ROWS * W;
+        if (i / ROWS + 1 < COUNT)
+            store(to, some[i]);
+        else
+            store(to, some[i], last);
+    }
+    for (int r = 0; r < ROWS; ++r) {
+        Vec<T> sum = broadcast(T(0)), count = sum;
+        for (int k = 0; k < COUNT; ++k) {
+            Vec<T> e_k = some[k * ROWS + r];
+            if (apart) {
+                count = count + tie(e_k, anchors[r].peak.value);
+                e_k = below(e_k, anchors[r].peak.value);
+            }
+            sum = k == 0 ? e_k : sum + e_k;
+        }
+        sums[first + r] = sum;
+        ties[first + r] = {count};
+    }
+}
+template <bool apart, int COUNT, class T, class X, class Out>
+CSOFTMAX_INLINE void add_terms_of_short_rows(X x, Out e, int lanes, std::ptrdiff_t n,
+                                             const Row<T>& rows, Vec<T>* sums, Single<T>* ties) {
+    constexpr int ROWS = TOGETHER / COUNT;
+    int i = 0;
+    for (; i + ROWS <= lanes; i += ROWS)
+        add_terms_of_rows<apart, COUNT, ROWS>(x, e, i, n, rows, sums, ties);
+    for (; ROWS > 1 && i < lanes; ++i)
+        add_terms_of_rows<apart, COUNT, 1>(x, e, i, n, rows, sums, ties);
+}
+
+// sum(visit_block) over the blocks of a row.
+template <class T, class Block>
+CSOFTMAX_INLINE Exact<T> sum_of_blocks(const T* x, std::ptrdiff_t n, Block block) {
+    Exact<T> sum = exact(broadcast(T(0)));
+    for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) {
+        sum = add_any(sum, exact(block(j, count, last)));
+    });
+    return sum;
+}
+// A block of y_j * grad_j, and of grad_j,
+template <class T, class Count, class Last>
+CSOFTMAX_INLINE Vec<T> block_of_products(const T* y, const T* grad, Count, Last last) {
+    Vec<T> a[Count::value], b[Count::value], s[2] = {broadcast(T(0)), broadcast(T(0))};
+    load_block(y, last, T(0), a);
+    load_block(grad, last, T(0), b);
+    for (int k = 0; k < Count::value; ++k) s[k % 2] = fma(a[k], b[k], s[k % 2]);
+    return s[0] + s[1];
+}
+template <class T, class Count, class Last>
+CSOFTMAX_INLINE Vec<T> block_of_entries(const T* grad, Count, Last last) {
+    Vec<T> a[Count::value], s[2] = {broadcast(T(0)), broadcast(T(0))};
+    load_block(grad, last, T(0), a);
+    for (int k = 0; k < Count::value; ++k) s[k % 2] = s[k % 2] + a[k];
+    return s[0] + s[1];
+}
+
+// sum += exp(x_j) in two words
+template <class T>
+CSOFTMAX_INLINE Exact<T> exact_terms_of_row(const T* x, std::ptrdiff_t n, Vec<T> max) {
+    Exact<T> sum = exact(broadcast(T(0)));
+    for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) {
+        Vec<T> some[decltype(count)::value];
+        load_block(x + j, last, -INFINITE<T>, some);
+        add_exact_block(some, max, sum);
+    });
+    return sum;
+}
+
+// Weights of the classes in the loss of a row, w_j = c_j (scale t_j + offset) (cross_entropy.pxi).
+template <class T> struct WeightsOfRow {
+    const T* t;      // nullptr: 0
+    const T* c;
+    bool one_weight;  // for all classes
+    T scale, offset;
+
+    template <class Register>
+    CSOFTMAX_INLINE Vec<T> at(std::ptrdiff_t j, Register part) const {
+        Vec<T> target = t ? load(t + j, part, T(0)) : broadcast(T(0));
+        Vec<T> weight = one_weight ? broadcast(*c) : load(c + j, part, T(0));
+        return part_of(weight * (broadcast(scale) * target + broadcast(offset)), part);
+    }
+};
+template <class T>
+CSOFTMAX_INLINE WeightsOfRow<T> weights_of_row(const T*, const Problem& p, std::ptrdiff_t lane,
+                                               std::ptrdiff_t j0) {
+    const long double smoothing = p.smoothing;
+    const bool one_weight = p.class_weight.class_stride == 0;
+    const T* t = nullptr;
+    if (!p.label) t = reinterpret_cast<const T*>(p.y.data + lane * p.y.lane_stride) + j0;
+    return {t, reinterpret_cast<const T*>(p.class_weight.data) + (one_weight ? 0 : j0), one_weight,
+            T(1 - smoothing), T(smoothing / p.n)};
+}
+// weight += w_j; spread += w_j (max - x_j)
+template <class T>
+CSOFTMAX_INLINE void add_weights_of_row(const T* x, std::ptrdiff_t n, const WeightsOfRow<T>& w,
+                                        const Anchor<T>& anchor, RowSums<T>& sums) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES;
+    Exact<T> weight = exact(broadcast(T(0))), spread = weight;
+    for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) {
+        constexpr int COUNT = decltype(count)::value;
+        Vec<T> s = broadcast(T(0)), t = s, some[COUNT];
+        load_block(x + j, last, -INFINITE<T>, some);
+        for (int k = 0; k < COUNT; ++k) {
+            Vec<T> w_j = k + 1 < COUNT ? w.at(j + k * W, Full{}) : w.at(j + k * W, last);
+            s = s + w_j;
+            t = fma(w_j, gap(w_j, some[k], anchor), t);
+        }
+        weight = add_any(weight, exact(s));
+        spread = add_any(spread, exact(t));
+    });
+    sums.weight = weight;
+    sums.spread = spread;
+}
+
+// The writing sweep of one row, `i` among the rows: what it is divided by and so on is in lane i.
+template <Operation operation, class T>
+CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n, bool streamed,
+                               const Row<T>& rows, int i, const WeightsOfRow<T>& w) {
+    const Divisor<T> divisor = spread(rows.divisor, i);
+    const Vec<T> factor = spread(rows.factor, i), offset = spread(rows.offset, i);
+    const Vec<T> maximum = spread(rows.max, i), total = spread(rows.total, i);
+    const Vec<T> lack = spread(rows.lack, i), peak = spread(rows.peak, i);
+    const Exact<T> sum = spread(rows.sum.total, i);
+    struct Two {
+        Vec<T> x, y;
+    };
+    for_registers(
+        out, n, (operation == LOG_SOFTMAX || operation >= SOFTMAX_VJP) && streamed,
+        [&](std::ptrdiff_t j, auto part) {
+            Two a = {load(x + j, part, T(0)), broadcast(T(0))};
+            if (operation >= SOFTMAX_VJP) a.y = load(y + j, part, T(0));
+            if (operation == WEIGHTS) a.y = w.at(j, part);
+            return a;
+        },
+        [&](std::ptrdiff_t j, Two a, auto part) {
+            Vec<T> result;
+            if (operation == SOFTMAX)
+                result = divide(a.x, divisor);
+            else if (operation == LOG_SOFTMAX)
+                result = (a.x - maximum) - offset;
+            else if (operation == SOFTMAX_VJP)
+                result = a.x * ((a.y - sum.error) - sum.value);
+            else if (operation == LOG_SOFTMAX_VJP)
+                result = fma(exp(a.x), broadcast(T(0)) - factor, a.y);
+            else {
+                result = divide(a.x, divisor) * factor;
+                if (operation == WEIGHTS)
+                    result = at_or_below_peak(a.x, (total - a.y) * offset - lack,
+                                              result - a.y * offset, peak);
+            }
+            store(out + j, result, part);
+        });
+}
+
+}  // namespace csoftmax
