@@ -331,9 +331,15 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
     cdef Row[real] rows[MAX_VECTORS]
     cdef bint fold = p.width == 1, ignored = False
     cdef Py_ssize_t vectors = 1 if fold else p.width // lanes_of(x)
-    cdef Py_ssize_t v
+    cdef Py_ssize_t v, W = lanes_of(x), size = sizeof(real)
     if p.direct and p.x.temperature != 1:
         run_divided(packed, operation, p, lane, lanes)
+        return
+    if fold and p.n <= FEW and operation == SOFTMAX_VJP and W > 1:
+        write_products_of_rows(
+            <const real*> (p.x.data + lane * p.x.lane_stride), p.x.lane_stride // size,
+            <const real*> (p.y.data + lane * p.y.lane_stride), p.y.lane_stride // size,
+            <real*> (p.out.data + lane * p.out.lane_stride), p.out.lane_stride // size, p.n, lanes)
         return
     for v in range(vectors):
         start(rows[v], order_of(x, fold, p.n), operation in (CROSS_ENTROPY, ENTROPY))
@@ -415,6 +421,14 @@ cdef bint is_direct(Operation operation, const Problem& p, Py_ssize_t size,
     return direct
 
 
+cdef bint are_short_products(Operation operation, const Problem& p, Py_ssize_t W,
+                             Py_ssize_t size) noexcept nogil:
+    # Whether the rows of a vector-Jacobian product are done entry by entry, as pays in float64.
+    return (operation == SOFTMAX_VJP and size == 8 and 0 < p.n <= FEW and W > 1
+            and is_direct(operation, p, size, False)
+            and (p.x.lane_stride | p.y.lane_stride | p.out.lane_stride) % size == 0)
+
+
 cdef bint is_streamed(Operation operation, const Problem& p, Py_ssize_t size) noexcept nogil:
     # Whether the writing sweep goes past the caches: what it writes would not fit there, and is
     # neither an operand nor read again.
@@ -441,7 +455,12 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     p.row_threads = 1
     p.ahead = p.packed = 0
     row_vectors = p.lanes * ((n + W - 1) // W)
-    if W > 1 and (n <= FEW
+    if are_short_products(operation, p, W, sizeof(real)):
+        p.width = 1
+        p.tile_classes = n
+        p.direct = True
+        p.group = max(<Py_ssize_t> 1, min(<Py_ssize_t> 4096 // n, rows // threads))
+    elif W > 1 and (n <= FEW
                   or (n <= NARROW and operation == LOGSUMEXP and vectors * n <= row_vectors)
                   or (p.lanes > 1 and lanes_adjacent(p.x)
                       and vectors * n < GATHER * row_vectors)):
