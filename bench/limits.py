@@ -5,9 +5,10 @@
 
 The rates are measured in the same rounds as the kernels: bytes per second of np.copyto, read and
 written bytes counted, in cache and out of it; and fused multiply-adds per second, for which NumPy's
-matrix product stands: half its floating-point operations. The bound of a kernel is the longer of
-its operations at this rate, each counted as if it were a multiply-add, and its bytes at that of the
-copy; the fraction is bound over time. In cache the time is the difference between a call and one of
+matrix product stands: half its floating-point operations. The bound of a kernel is the longest of
+its products (fused or not) at this rate, half of all its operations (a processor that has pipes of
+their own for sums does as many of those beside), and its bytes at the rate of the copy; the
+fraction is bound over time. In cache the time is the difference between a call and one of
 half the rows, without what a call costs. A copy out of cache may bypass the cache when it writes.
 """
 
@@ -29,16 +30,21 @@ class Kernel(NamedTuple):
     sweeps: int  # over a row
     touched: int  # entries read and written, all sweeps together: the traffic in cache
     moved: int  # entries read and written when a row stays in cache between sweeps: out of cache
-    operations: dict[str, float]  # of floating-point numbers
+    products: dict[str, float]  # of floating-point numbers, fused with a sum or not
+    operations: dict[str, float]  # these, and all others
 
 
 # Counted in the inner loops (docs/performance.md): blends and comparisons too, integers not.
 KERNELS = {
-    "softmax": Kernel(3, 6, 2, {"float32": 20, "float64": 25}),
-    "log_softmax": Kernel(3, 6, 2, {"float32": 24, "float64": 29}),
-    "logsumexp": Kernel(2, 4, 1, {"float32": 22, "float64": 27}),
-    "softmax_vjp": Kernel(2, 5, 3, {"float32": 7.25, "float64": 7.25}),
-    "cross_entropy_with_grad, labels": Kernel(3, 6, 2, {"float32": 25, "float64": 30}),
+    "softmax": Kernel(3, 6, 2, {"float32": 12, "float64": 17}, {"float32": 20, "float64": 25}),
+    "log_softmax": Kernel(3, 6, 2, {"float32": 10, "float64": 15}, {"float32": 24, "float64": 29}),
+    "logsumexp": Kernel(2, 4, 1, {"float32": 10, "float64": 15}, {"float32": 22, "float64": 27}),
+    "softmax_vjp": Kernel(
+        2, 5, 3, {"float32": 2, "float64": 2}, {"float32": 7.25, "float64": 7.25}
+    ),
+    "cross_entropy_with_grad, labels": Kernel(
+        3, 6, 2, {"float32": 13, "float64": 18}, {"float32": 25, "float64": 30}
+    ),
 }
 ROW = 1000
 SIZES = {"in cache": 128 * 1024, "out of cache": 128 * 1024**2}  # bytes of an array
@@ -85,7 +91,8 @@ def measure(dtype: str, seconds: float) -> list[dict[str, Any]]:
             if where == "in cache":
                 time, count = time - times[f"{function} half"], n - n // 2
             moves = itemsize * (kernel.touched if where == "in cache" else kernel.moved)
-            arithmetic = kernel.operations[dtype] / rates["multiply-adds"]
+            most = max(kernel.products[dtype], kernel.operations[dtype] / 2)
+            arithmetic = most / rates["multiply-adds"]
             traffic = moves / rates[f"copy {where}"]
             bound = np.maximum(arithmetic, traffic)
             records.append(
@@ -95,6 +102,7 @@ def measure(dtype: str, seconds: float) -> list[dict[str, Any]]:
                     "where": where,
                     "sweeps": kernel.sweeps,
                     "bytes": moves,
+                    "products": kernel.products[dtype],
                     "operations": kernel.operations[dtype],
                     "arithmetic ns": quartiles(1e9 * arithmetic),
                     "traffic ns": quartiles(1e9 * traffic),
@@ -112,11 +120,12 @@ def print_tables(records: list[dict[str, Any]]) -> None:
             unit = "multiply-adds" if r["rate"] == "multiply-adds" else "bytes"
             print(f"| {r['dtype']} | {r['rate']} | {report.spread(r['per ns'])} {unit} |")
     print("\nFor an element, in ns; a fraction of 1 is the bound:\n")
-    columns = "function dtype where sweeps bytes operations arithmetic traffic measured fraction"
-    print(f"| {columns.replace(' ', ' | ')} |\n|---|---|---|{'--:|' * 7}")
+    columns = "function dtype where sweeps bytes products operations arithmetic traffic "
+    columns += "measured fraction"
+    print(f"| {columns.replace(' ', ' | ')} |\n|---|---|---|{'--:|' * 8}")
     for r in records:
         if "function" in r:
-            numbers = [r["sweeps"], r["bytes"], r["operations"]]
+            numbers = [r["sweeps"], r["bytes"], r["products"], r["operations"]]
             ns = [report.digits(r[name][1]) for name in ("arithmetic ns", "traffic ns")]
             cells = [r["function"], r["dtype"], r["where"], *map(str, numbers), *ns]
             print(

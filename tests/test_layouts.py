@@ -228,3 +228,33 @@ def test_logsumexp_into_its_own_input(csm, axis, dtype):
         out = a[first] if keepdims else a.ravel()[: np.size(want)].reshape(np.shape(want))
         assert csm.logsumexp(a, axis, keepdims=keepdims, out=out) is out
         assert_same_bits(csm, out, want)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize("name", ["log_softmax", "softmax_vjp", "log_softmax_vjp"])
+def test_results_beyond_the_cache_have_the_same_bits(compiled, name, shift, dtype):
+    shape = (3, 1_500_007 if dtype == "float32" else 750_007)  # over 16 MB: goes past the cache
+    rng = np.random.default_rng(0)
+    operands = [rng.standard_normal(shape, dtype) for _ in range(1 + name.endswith("vjp"))]
+    memory = np.full(operands[0].size + 2, 7, dtype)
+    out = memory[shift : shift + operands[0].size].reshape(shape)
+    getattr(compiled, name)(*operands, out=out)
+    rows = [getattr(compiled, name)(*(a[i] for a in operands)) for i in range(shape[0])]
+    np.testing.assert_array_equal(out, rows)
+    assert np.all(np.delete(memory, np.s_[shift : shift + out.size]) == 7)
+
+
+@pytest.mark.parametrize("where", ["unaligned rows", "unaligned entries"])
+def test_products_of_short_rows_anywhere(compiled, where):
+    rng = np.random.default_rng(0)
+    y, grad = rng.standard_normal((2, 50, 7))
+    if where == "unaligned rows":
+        records = np.zeros((2, 50), [("flag", "i1"), ("value", "f8", (7,))])
+        records["value"] = y, grad
+        operands = records["value"][0], records["value"][1]
+    else:
+        operands = unaligned(y), unaligned(grad)
+    assert_same_bits(compiled, compiled.softmax_vjp(*operands), compiled.softmax_vjp(y, grad))
+    columns = compiled.softmax_vjp(y.T.copy(), grad.T.copy(), axis=0).T
+    assert_same_bits(compiled, columns, compiled.softmax_vjp(y, grad))

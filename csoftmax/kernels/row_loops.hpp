@@ -226,12 +226,13 @@ template <class T> struct WeightsOfRow {
     const T* t;      // nullptr: 0
     const T* c;
     bool one_weight;  // for all classes
+    T common;         // that one
     T scale, offset;
 
     template <class Register>
     CSOFTMAX_INLINE Vec<T> at(std::ptrdiff_t j, Register part) const {
         Vec<T> target = t ? load(t + j, part, T(0)) : broadcast(T(0));
-        Vec<T> weight = one_weight ? broadcast(*c) : load(c + j, part, T(0));
+        Vec<T> weight = one_weight ? broadcast(common) : load(c + j, part, T(0));
         return part_of(weight * (broadcast(scale) * target + broadcast(offset)), part);
     }
 };
@@ -243,7 +244,7 @@ CSOFTMAX_INLINE WeightsOfRow<T> weights_of_row(const T*, const Problem& p, std::
     const T* t = nullptr;
     if (!p.label) t = reinterpret_cast<const T*>(p.y.data + lane * p.y.lane_stride) + j0;
     return {t, reinterpret_cast<const T*>(p.class_weight.data) + (one_weight ? 0 : j0), one_weight,
-            T(1 - smoothing), T(smoothing / p.n)};
+            read<T>(p.class_weight.data, false), T(1 - smoothing), T(smoothing / p.n)};
 }
 // weight += w_j; spread += w_j (max - x_j)
 template <class T>

@@ -94,7 +94,8 @@ template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a) { std::memcpy(p, &
 // The first `count` lanes, 1 to LANES of them; load_part fills the others.
 template <class T> CSOFTMAX_INLINE Vec<T> load_part(const T* p, int count, T fill) {
     T s[Vec<T>::LANES];
-    for (int i = 0; i < Vec<T>::LANES; ++i) s[i] = i < count ? p[i] : fill;
+    for (int i = 0; i < Vec<T>::LANES; ++i) s[i] = fill;
+    std::memcpy(s, p, count * sizeof(T));
     return load(s);
 }
 template <class T> CSOFTMAX_INLINE void store_part(T* p, Vec<T> a, int count) {

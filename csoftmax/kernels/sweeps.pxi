@@ -424,9 +424,15 @@ cdef bint is_direct(Operation operation, const Problem& p, Py_ssize_t size,
 cdef bint are_short_products(Operation operation, const Problem& p, Py_ssize_t W,
                              Py_ssize_t size) noexcept nogil:
     # Whether the rows of a vector-Jacobian product are done entry by entry, as pays in float64.
-    return (operation == SOFTMAX_VJP and size == 8 and 0 < p.n <= FEW and W > 1
-            and is_direct(operation, p, size, False)
-            and (p.x.lane_stride | p.y.lane_stride | p.out.lane_stride) % size == 0)
+    if operation != SOFTMAX_VJP or size != 8 or W == 1 or not 0 < p.n <= FEW:
+        return False
+    return (is_direct(operation, p, size, False) and is_aligned(p.x, size) and is_aligned(p.y, size)
+            and is_aligned(p.out, size))
+
+
+cdef inline bint is_aligned(const View& view, Py_ssize_t size) noexcept nogil:
+    # Whether every row begins at an address that is one of an entry.
+    return (<Py_ssize_t> view.data | view.lane_stride | view.outer_stride) & (size - 1) == 0
 
 
 cdef bint is_streamed(Operation operation, const Problem& p, Py_ssize_t size) noexcept nogil:
@@ -435,7 +441,7 @@ cdef bint is_streamed(Operation operation, const Problem& p, Py_ssize_t size) no
     if (keeps_terms(operation) or not writes_rows(operation) or not p.direct or p.width > 1
             or p.n * size < STREAMED_ROW):
         return False
-    if (<Py_ssize_t> p.out.data | p.out.lane_stride | p.out.outer_stride) & (size - 1):
+    if not is_aligned(p.out, size):
         return False
     return (p.outer * p.lanes * p.n * size >= STREAMED_BYTES
             and p.out.data != p.x.data and not (takes_pair(operation) and p.out.data == p.y.data))
