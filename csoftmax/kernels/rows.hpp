@@ -41,6 +41,9 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
         return p.out.data ? reinterpret_cast<T*>(p.out.data + (lane + i) * p.out.lane_stride) + j0
                           : nullptr;
     };
+    auto weights = [&](int i) {
+        return weighted ? weights_of_row(x(i), p, lane + i, j0) : WeightsOfRow<T>{};
+    };
     auto larger = [](Single<T> a, Single<T> b) { return Single<T>{max(a.v, b.v)}; };
     auto sum_of = [](Single<T> a, Single<T> b) { return Single<T>{a.v + b.v}; };
     CSOFTMAX_ASSUME(lanes > 0);
@@ -67,8 +70,7 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
             whole && operation != LOGSUMEXP_AGAIN && !gaps && n <= (pair ? BLOCK : 2) * W;
         for (int i = 0; i < lanes && weighted; ++i) {
             RowSums<T> sums;
-            add_weights_of_row(x(i), n, weights_of_row(x(i), p, lane + i, j0),
-                               spread(rows.anchor, i), sums);
+            add_weights_of_row(x(i), n, weights(i), spread(rows.anchor, i), sums);
             weight[i] = sums.weight;
             spreads[i] = sums.spread;
         }
@@ -116,8 +118,7 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
     } else {
         for (int i = 0; i < lanes; ++i)
             write_row<weighted ? WEIGHTS : operation>(keeps ? out(i) : x(i), y(i), out(i), n,
-                                                      p.streamed, rows, i,
-                                                      weights_of_row(x(i), p, lane + i, j0));
+                                                      p.streamed, rows, i, weights(i));
         if (p.streamed) end_stream();
     }
 }
