@@ -96,7 +96,7 @@ cdef inline void weights_at_labels(real* c, real* scale, const int64_t* labels, 
     cdef real common = sample_scale(c, p, lane)
     for k in range(lanes):
         scale[k] = common if p.scale_stride == 0 else sample_scale(c, p, lane + k)
-    if p.label == NULL:
+    if p.label == NULL or p.n == 0:             # without classes there are no weights
         return
     common = read_like(c, weight.data, False)
     for k in range(lanes):

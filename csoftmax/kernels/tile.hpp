@@ -314,6 +314,7 @@ inline void weigh_targets(T* tile, const View& class_weight, std::ptrdiff_t j0, 
                           std::ptrdiff_t width, T scale, T offset) {
     const std::ptrdiff_t n = (j1 - j0) * width, size = sizeof(T);
     const T* weights = reinterpret_cast<const T*>(class_weight.data);
+    if (n == 0) return;                    // without classes there are no weights
     if (class_weight.class_stride == 0) {  // one weight for all, or none
         const T c = *weights;
         for (std::ptrdiff_t i = 0; i < n; ++i) tile[i] = c * (scale * tile[i] + offset);
