@@ -400,6 +400,7 @@ def softmax_jacobian(y: ArrayLike, axis: int = -1) -> Any:
 
 
 def overrides(x: Any) -> bool:
+    """Whether `x` applies gufuncs its own way, as Dask arrays and pandas data frames do."""
     return not isinstance(x, np.ndarray) and getattr(x, "__array_ufunc__", None) is not None
 
 
