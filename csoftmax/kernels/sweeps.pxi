@@ -18,7 +18,9 @@ cdef enum:
     TRANSPOSED_BYTES = 3072  # of rows that are transposed together, four registers at least
     NARROW = 48            # contiguous rows up to here are worth transposing if nothing is written
     GATHER = 2             # times the work of a register that is gathered entry by entry
-    IN_PLACE = 16          # classes of columns that need no tile
+    IN_PLACE = 16          # classes of columns that need no tile;
+    PAIR_IN_PLACE = 524288  # bytes of a pair of operands, which the second cache keeps,
+    WAY = 4096             # unless classes are a multiple of these bytes apart: they share few sets
     PACKED_BYTES = 1048576  # for all classes of all threads' groups, if a tile is too small
     STREAMED_BYTES = 16000000  # of a result, half of a usual last-level cache
     STREAMED_ROW = 32768   # and of each row: its ends are stored twice
@@ -421,6 +423,19 @@ cdef bint is_direct(Operation operation, const Problem& p, Py_ssize_t size,
     return direct
 
 
+cdef bint pays_directly(Operation operation, const Problem& p, Py_ssize_t size) noexcept nogil:
+    # Whether a group of columns is better left where it is than copied to tiles.
+    if p.n <= IN_PLACE:
+        return True
+    if takes_pair(operation) and p.x.class_stride % WAY != 0:
+        if 2 * p.n * p.width * size <= PAIR_IN_PLACE:
+            return True
+    # Otherwise it is copied for each sweep, and the terms are found twice.
+    if p.packed or p.n <= p.tile_classes:
+        return False
+    return takes_pair(operation) or keeps_terms(operation)
+
+
 cdef bint are_short_products(Operation operation, const Problem& p, Py_ssize_t W,
                              Py_ssize_t size) noexcept nogil:
     # Whether the rows of a vector-Jacobian product are done entry by entry, as pays in float64.
@@ -489,7 +504,8 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             p.tile_classes //= 2
         if p.n * p.width <= TILE:
             p.tile_classes = n
-        p.direct = p.n <= IN_PLACE and is_direct(operation, p, sizeof(real), True)
+        p.direct = (is_direct(operation, p, sizeof(real), True)
+                    and pays_directly(operation, p, sizeof(real)))
     else:
         p.width = p.group = 1
         p.tile_classes = CHUNK
