@@ -22,16 +22,11 @@ __all__ = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
 
 OPERANDS = ("x", "weight", "bias")
 
-CACHE = 4 << 20  # bytes of samples and logits that a block should have: they are read three times
+CACHE = 4 << 20  # bytes of samples and logits that a block should have: they are read often
 LOGITS = 24 << 20  # bytes of logits that it may have in order to have
-GOOD_ROWS = 256  # samples: with fewer, products wait for the memory of weight and its gradient
-LEAST_ROWS = 48  # and never fewer than these: 49 MB of logits for 256,000 classes in float32
-SCRATCH = 3 << 20  # bytes of the gradient of weight that are added up at a time
-FEW_CLASSES = 128  # up to here matrices lie class by class: long rows for products and kernel
-
-# From here on the gradient of x is made column by column. Else threads of OpenBLAS wait for each
-# other at every step along the classes: 3% slower on an idle machine, five times on a busy one.
-MANY_CLASSES = 4096
+GOOD_ROWS = 192  # samples: with fewer, products wait for the memory of weight and its gradient
+LEAST_ROWS = 32  # and never fewer than these: 33 MB of logits for 256,000 classes in float32
+WHOLE_ROWS = 32  # samples that products take together
 
 
 def linear_cross_entropy(
@@ -69,7 +64,7 @@ def linear_cross_entropy(
         As in `csoftmax.cross_entropy`.
     block_size : int, optional
         Number of samples that are taken at a time. By default so many that samples and logits of a
-        block take 4 MB, but at least 256 samples as long as their logits take at most 25 MB, and 48
+        block take 4 MB, but at least 192 samples as long as their logits take at most 25 MB, and 32
         in any case.
 
     Returns
@@ -90,10 +85,10 @@ def linear_cross_entropy(
     -----
     .. math:: L = \operatorname{cross\_entropy}(X W^\top + b,\ \text{target})
 
-    Beside its operands it needs memory for the logits of one block. Operands of other dtypes than
+    Beside its operands it needs memory for the logits of one block and about 1 MB a thread. Operands of other dtypes than
     float32, float64 and longdouble, or of different ones, are converted: `weight` as a whole,
-    samples block by block. The matrix products use the threads of NumPy's BLAS library, all else
-    one thread. Ignored samples take no time.
+    samples block by block. Results have the same bits for any number of threads. Ignored samples
+    take no time.
 
     Examples
     --------
@@ -160,8 +155,7 @@ def linear_cross_entropy_with_grad(
        \frac{\partial L}{\partial b} = \sum_i G_i
 
     An ignored sample contributes nothing to any, and its own is 0, even where it holds NaN. Beside
-    operands and gradients there are in memory the logits of one block and 3 MB of the gradient of
-    `weight`, or one row of it.
+    operands and gradients there are in memory the logits of one block and about 1 MB a thread.
 
     Examples
     --------
@@ -187,7 +181,7 @@ class _Linear(NamedTuple):
     """Checked operands."""
 
     x: Array  # (N, D), in the dtype that it came in
-    weight: Array  # (C, D), as BLAS takes it, in the dtype to compute in
+    weight: Array  # (C, D), with whole entries as strides, in the dtype to compute in
     bias: Array | None  # (C,), in that dtype
     result: DType
     samples: tuple[int, ...]  # shape of the samples, N in all
@@ -230,7 +224,7 @@ class _Linear(NamedTuple):
         samples = a.shape[:axis] + a.shape[axis + 1 :]
         return cls(
             np.moveaxis(a, axis, -1).reshape(int(np.prod(samples)), features),
-            _for_blas(w, dtype),
+            _entries(w, dtype),
             None if b is None else b.astype(dtype, copy=False),
             result,
             samples,
@@ -254,12 +248,8 @@ class _Linear(NamedTuple):
         dx = np.zeros_like(self.x, dtype, subok=False) if "x" in wrt else None
         dweight = np.zeros(self.weight.shape, dtype) if "weight" in wrt else None
         dbias = np.zeros_like(self.bias) if self.bias is not None and "bias" in wrt else None
-        former = kernels.set_serial(True)
-        try:
-            if not problem.empty:
-                self._add_blocks(problem, bool(wrt), losses, dx, dweight, dbias)
-        finally:
-            kernels.set_serial(former)
+        if not problem.empty:
+            self._add_blocks(problem, bool(wrt), losses, dx, dweight, dbias)
         if dx is not None:
             dx = np.moveaxis(dx.reshape(*self.samples, self.x.shape[1]), -1, self.axis)
         loss = problem._replace(result=self.result).reduce(losses.reshape(self.samples))
@@ -289,22 +279,17 @@ class _Linear(NamedTuple):
         count = len(self.x) if kept is None else len(kept)
         size = max(1, min(self.block_size, count))
         dtype = self.weight.dtype
-        order: Any = "F" if classes <= FEW_CLASSES else "C"
-        buffer = np.empty((size, classes), dtype, order)
-        step = max(1, min(classes, SCRATCH // max(1, features * dtype.itemsize)))
-        product = np.empty((step, features) if dweight is not None else 0, dtype, order)
-        order = "F" if classes > MANY_CLASSES else "C"
-        product_x = np.empty((size, features) if dx is not None else 0, dtype, order)
+        buffer = np.empty((classes, size), dtype)
 
         for start in range(0, count, size):
             chosen: Any = slice(start, min(start + size, count))
-            logits = buffer[: chosen.stop - start]
+            logits = buffer[:, : chosen.stop - start].T
             if kept is not None:
                 chosen = kept[chosen]
-            x = _for_blas(self.x[chosen], dtype)
-            np.matmul(x, self.weight.T, out=logits)
+            x = _entries(self.x[chosen], dtype)
             if self.bias is not None:
-                logits += self.bias
+                logits[...] = self.bias
+            _multiply(x, self.weight.T, logits, add=self.bias is not None)
             part = problem._replace(
                 logits=logits,
                 target=target[chosen],
@@ -316,13 +301,14 @@ class _Linear(NamedTuple):
                 losses[chosen] = part.loss()
                 continue
             losses[chosen], gradient = part.loss_and_gradient(logits)
-            if dx is not None:
-                dx[chosen] = np.matmul(gradient, self.weight, out=product_x[: len(x)])
+            if dx is not None and kept is None:
+                _multiply(gradient, self.weight, dx[chosen], add=False)
+            elif dx is not None:
+                product = np.empty((len(x), features), dtype)
+                _multiply(gradient, self.weight, product, add=False)
+                dx[chosen] = product
             if dweight is not None:
-                for first in range(0, classes, step):
-                    total = dweight[first : first + step]
-                    part_of_classes = gradient[:, first : first + step].T
-                    total += np.matmul(part_of_classes, x, out=product[: len(total)])
+                _multiply(gradient.T, x, dweight, add=True)
             if dbias is not None:
                 dbias += gradient.sum(axis=0)
 
@@ -333,7 +319,8 @@ class _Linear(NamedTuple):
 def _block_size(classes: int, features: int, itemsize: int) -> int:
     in_cache = CACHE // max(1, (classes + features) * itemsize)
     allowed = LOGITS // max(1, classes * itemsize)
-    return max(1, LEAST_ROWS, min(max(in_cache, GOOD_ROWS), allowed))
+    rows = max(LEAST_ROWS, min(max(in_cache, GOOD_ROWS), allowed))
+    return rows // WHOLE_ROWS * WHOLE_ROWS
 
 
 def _common(a: DType, b: DType) -> DType:
@@ -343,13 +330,19 @@ def _common(a: DType, b: DType) -> DType:
     return np.result_type(arguments.computing_dtype(a), arguments.computing_dtype(b))
 
 
-def _for_blas(a: Array, dtype: DType) -> Array:
-    """A matrix in that dtype, copied if need be so that NumPy hands it to BLAS as it is."""
+def _entries(a: Array, dtype: DType) -> Array:
+    """A matrix in that dtype, copied if need be so that all bytes between entries make entries."""
     a = a.astype(dtype, copy=False)
-    size, (row, column), (rows, columns) = dtype.itemsize, a.strides, a.shape
-    by_rows = column == size and row >= columns * size and row % size == 0
-    by_columns = row == size and column >= rows * size and column % size == 0
-    return a if a.flags.aligned and (by_rows or by_columns) else a.copy()
+    whole = a.flags.aligned and not any(stride % dtype.itemsize for stride in a.strides)
+    return a if whole else a.copy()
+
+
+def _multiply(a: Array, b: Array, out: Array, add: bool) -> None:
+    """out = a @ b, or out += a @ b, where `out` is contiguous along its rows or its columns."""
+    if out.strides[1] == out.itemsize:
+        kernels.multiply(a, b, out, add)
+    else:
+        kernels.multiply(b.T, a.T, out.T, add)
 
 
 def _names(wrt: str | Collection[str]) -> Collection[str]:

@@ -203,3 +203,11 @@ cdef extern from "topk.hpp" namespace "csoftmax" nogil:
 cdef extern from "sampling.hpp" namespace "csoftmax" nogil:
     ptrdiff_t sampled_lanes[T](const T*, const Problem&, ptrdiff_t threads)
     void sample_lanes[T](const T*, const Problem&, ptrdiff_t lane, ptrdiff_t lanes)
+
+cdef extern from "product.hpp" namespace "csoftmax" nogil:
+    cdef cppclass Matrix[T]:
+        T* data
+        ptrdiff_t rows, columns, row_stride, column_stride
+    ptrdiff_t product_scratch[T](const T*)
+    void multiply_part[T](const Matrix[T]& a, const Matrix[T]& b, const Matrix[T]& out, bint add,
+                          ptrdiff_t number, ptrdiff_t parts, T* scratch)

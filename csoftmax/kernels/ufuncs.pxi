@@ -23,10 +23,8 @@ cdef extern from *:
     static const int has_openmp = 0;
     static int omp_get_max_threads(void) { return 1; }
     #endif
-    static thread_local int serial_here = 0;    // set for the calling thread alone
     """
     const int has_openmp
-    int serial_here
     int omp_get_max_threads() noexcept nogil
 
 cdef extern from *:
@@ -65,7 +63,7 @@ openmp = bool(has_openmp)
 
 def get_num_threads():
     """Number of threads that the next call may use."""
-    if forked or serial_here or not has_openmp:
+    if forked or not has_openmp:
         return 1
     return requested_threads if requested_threads > 0 else omp_get_max_threads()
 
@@ -75,18 +73,6 @@ def set_num_threads(int n):
     global requested_threads
     former = requested_threads
     requested_threads = n
-    return former
-
-
-def set_serial(bint serial):
-    """Whether calls from this thread use one thread, whatever is set. Returns the former answer.
-
-    For loops that alternate with another library's threads: either's, waiting for work, take the
-    processors of the other for milliseconds.
-    """
-    global serial_here
-    former = bool(serial_here)
-    serial_here = serial
     return former
 
 
@@ -181,7 +167,7 @@ cdef void begin(Operation operation, char dtype, Problem& p, Py_ssize_t release_
     cdef Py_ssize_t entries = p.outer * p.lanes * p.n
     cdef PyThreadState* state = NULL
     cdef int threads = 1
-    if entries >= SERIAL_BELOW and not forked and not serial_here:
+    if entries >= SERIAL_BELOW and not forked:
         threads = requested_threads if requested_threads > 0 else omp_get_max_threads()
     if entries >= release_from and holds_gil():
         state = PyEval_SaveThread()
