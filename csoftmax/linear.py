@@ -85,10 +85,10 @@ def linear_cross_entropy(
     -----
     .. math:: L = \operatorname{cross\_entropy}(X W^\top + b,\ \text{target})
 
-    Beside its operands it needs memory for the logits of one block and about 1 MB a thread. Operands
-    of other dtypes than float32, float64 and longdouble, or of different ones, are converted:
-    `weight` as a whole, samples block by block. Results have the same bits for any number of
-    threads. Ignored samples take no time.
+    Beside its operands it needs memory for the logits of one block and about 1 MB a thread.
+    Operands of other dtypes than float32, float64 and longdouble, or of different ones, are
+    converted: `weight` as a whole, samples block by block. Results have the same bits for any
+    number of threads. Ignored samples take no time.
 
     Examples
     --------
