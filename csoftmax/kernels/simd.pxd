@@ -174,6 +174,15 @@ cdef extern from "operations.hpp" namespace "csoftmax" nogil:
         ADD_UP
         WRITE
 
+cdef extern from "few_classes.hpp" namespace "csoftmax" nogil:
+    enum:
+        FEW_CLASSES
+    void compute_few_classes[T](Operation, ptrdiff_t n, const T* x, ptrdiff_t stride, T* out,
+                                ptrdiff_t out_stride, Row[T]*, ptrdiff_t vectors)
+    void multiply_few_classes[T](ptrdiff_t n, const T* y, ptrdiff_t stride, const T* grad,
+                                 ptrdiff_t grad_stride, T* out, ptrdiff_t out_stride,
+                                 ptrdiff_t vectors)
+
 cdef extern from "rows.hpp" namespace "csoftmax" nogil:
     bint sweeps_rows[T](const T*, Operation, const Problem&)
     void sweep_rows[T](Operation, Sweep, const Problem&, ptrdiff_t lane, ptrdiff_t lanes, ptrdiff_t j0,

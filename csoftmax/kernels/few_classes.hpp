@@ -1,0 +1,155 @@
+// few_classes.hpp - columns of few classes, in registers from the logits to the result of softmax,
+// log_softmax and logsumexp or to the sum of cross-entropy: the operations of the sweeps, in order.
+#pragma once
+
+#include <algorithm>
+
+#include "loops.hpp"
+#include "operations.hpp"
+
+namespace csoftmax {
+
+constexpr int FEW_CLASSES = 10;
+
+// N classes, their registers `stride` apart, of M registers of rows side by side.
+template <Operation operation, int N, int M, class T>
+CSOFTMAX_INLINE void compute_few(const T* x, std::ptrdiff_t stride, T* out,
+                                 std::ptrdiff_t out_stride, Row<T>* rows) {
+    constexpr int W = Vec<T>::LANES;
+    constexpr bool apart = operation != SOFTMAX;
+    const Vec<T> zero = broadcast(T(0));
+    Vec<T> some[N * M], e[N * M], maxima[M];
+    Anchor<T> anchors[M];
+    for (int i = 0; i < N * M; ++i) some[i] = load(x + i / M * stride + i % M * W);
+    for (int v = 0; v < M; ++v) {  // as find_some_maxima has it
+        Vec<T> a = broadcast(-INFINITE<T>), b = a;
+        int j = 0;
+        for (; j + 4 <= N; j += 4) {
+            a = max(max(some[j * M + v], some[(j + 1) * M + v]), a);
+            b = max(max(some[(j + 2) * M + v], some[(j + 3) * M + v]), b);
+        }
+        for (; j < N; ++j) a = max(some[j * M + v], a);
+        maxima[v] = max(a, b);
+    }
+    find_anchors(maxima, anchors);
+    terms(some, anchors, e);
+    for (int v = 0; v < M; ++v) {
+        Row<T> row;
+        row.max = maxima[v];
+        row.anchor = anchors[v];
+        row.ties = zero;
+        row.sum.total = exact(zero);
+        for (int j = 0; j < N; j += BLOCK) {  // as add_block has it
+            Vec<T> block[BLOCK];
+            for (int k = 0; k < BLOCK; ++k) {
+                block[k] = j + k < N ? e[std::min(j + k, N - 1) * M + v] : zero;
+                if (apart && j + k < N) {
+                    row.ties = row.ties + tie(block[k], row.anchor.peak.value);
+                    block[k] = below(block[k], row.anchor.peak.value);
+                }
+            }
+            row.sum.total = add_pairs(row.sum.total, block[0] + block[1], block[2] + block[3]);
+        }
+        if constexpr (operation == SOFTMAX) {
+            const Divisor<T> sum = divisor(sum_of_terms(row, false));
+            for (int j = 0; j < N; ++j)
+                store(out + j * out_stride + v * W, divide(e[j * M + v], sum));
+        } else if constexpr (operation == LOG_SOFTMAX) {
+            const Vec<T> offset = rounded(log1p(rest(row))) + row.anchor.finite;
+            for (int j = 0; j < N; ++j)
+                store(out + j * out_stride + v * W, (some[j * M + v] - row.max) - offset);
+        } else if constexpr (operation == LOGSUMEXP) {
+            rows[v].factor = logsumexp(row);
+            rows[v].again = row.again;
+            rows[v].max = row.max;
+        } else {
+            for (int j = 0; j < N; ++j) store(out + j * out_stride + v * W, e[j * M + v]);
+            rows[v].max = row.max;
+            rows[v].anchor = row.anchor;
+            rows[v].ties = row.ties;
+            rows[v].sum.total = row.sum.total;
+        }
+    }
+}
+// The same for softmax_vjp, y * (grad - sum(y * grad)).
+template <int N, int M, class T>
+CSOFTMAX_INLINE void multiply_few(const T* y, std::ptrdiff_t stride, const T* grad,
+                                  std::ptrdiff_t grad_stride, T* out, std::ptrdiff_t out_stride) {
+    constexpr int W = Vec<T>::LANES;
+    Vec<T> some[N * M], grads[N * M];
+    for (int i = 0; i < N * M; ++i) {
+        some[i] = load(y + i / M * stride + i % M * W);
+        grads[i] = load(grad + i / M * grad_stride + i % M * W);
+    }
+    for (int v = 0; v < M; ++v) {
+        Exact<T> dot = exact(broadcast(T(0)));
+        for (int j = 0; j < N; j += BLOCK) {  // as add_some_products has it
+            Vec<T> chains[2] = {broadcast(T(0)), broadcast(T(0))};
+            for (int k = 0; k < BLOCK && j + k < N; ++k)
+                chains[k % 2] = fma(some[(j + k) * M + v], grads[(j + k) * M + v], chains[k % 2]);
+            dot = add_any(dot, exact(chains[0] + chains[1]));
+        }
+        for (int j = 0; j < N; ++j)
+            store(out + j * out_stride + v * W,
+                  some[j * M + v] * ((grads[j * M + v] - dot.error) - dot.value));
+    }
+}
+template <int N, class T>
+CSOFTMAX_APART void multiply_few(const T* y, std::ptrdiff_t stride, const T* grad,
+                                 std::ptrdiff_t grad_stride, T* out, std::ptrdiff_t out_stride,
+                                 std::ptrdiff_t vectors) {
+    constexpr int M = N <= 4 ? 2 : 1, W = Vec<T>::LANES;
+    for (; vectors >= M; vectors -= M, y += M * W, grad += M * W, out += M * W)
+        multiply_few<N, M>(y, stride, grad, grad_stride, out, out_stride);
+    if (vectors > 0) multiply_few<N, 1>(y, stride, grad, grad_stride, out, out_stride);
+}
+template <Operation operation, int N, class T>
+CSOFTMAX_APART void compute_few(const T* x, std::ptrdiff_t stride, T* out,
+                                std::ptrdiff_t out_stride, Row<T>* rows, std::ptrdiff_t vectors) {
+    constexpr int M = N <= 4 ? 2 : 1, W = Vec<T>::LANES;
+    for (; vectors >= M; vectors -= M, x += M * W, out += M * W, rows += M)
+        compute_few<operation, N, M>(x, stride, out, out_stride, rows);
+    if (vectors > 0) compute_few<operation, N, 1>(x, stride, out, out_stride, rows);
+}
+// call(n), as a constant.
+template <int N = 2, class Call> CSOFTMAX_INLINE void with_count(std::ptrdiff_t n, Call call) {
+    if (n == N)
+        call(std::integral_constant<int, N>{});
+    else if constexpr (N < FEW_CLASSES)
+        with_count<N + 1>(n, call);
+}
+
+// n classes, 2 to FEW_CLASSES, of `vectors` registers of rows: softmax or log_softmax to out; or
+// logsumexp, and what sum_some_again needs beside it, to rows; or, for CROSS_ENTROPY, the terms to
+// out and what the writing sweep needs of them to rows.
+template <class T>
+inline void compute_few_classes(Operation operation, std::ptrdiff_t n, const T* x,
+                                std::ptrdiff_t stride, T* out, std::ptrdiff_t out_stride,
+                                Row<T>* rows, std::ptrdiff_t vectors) {
+    const auto compute = [&](auto kernel) {
+        with_count(n, [&](auto count) {
+            compute_few<kernel.value, count.value>(x, stride, out, out_stride, rows, vectors);
+        });
+    };
+    if constexpr (Vec<T>::LANES == 1)
+        return;  // there are no columns
+    else if (operation == SOFTMAX)
+        compute(std::integral_constant<Operation, SOFTMAX>{});
+    else if (operation == LOG_SOFTMAX)
+        compute(std::integral_constant<Operation, LOG_SOFTMAX>{});
+    else if (operation == LOGSUMEXP)
+        compute(std::integral_constant<Operation, LOGSUMEXP>{});
+    else
+        compute(std::integral_constant<Operation, CROSS_ENTROPY>{});
+}
+template <class T>
+inline void multiply_few_classes(std::ptrdiff_t n, const T* y, std::ptrdiff_t stride, const T* grad,
+                                 std::ptrdiff_t grad_stride, T* out, std::ptrdiff_t out_stride,
+                                 std::ptrdiff_t vectors) {
+    if constexpr (Vec<T>::LANES > 1)
+        with_count(n, [&](auto count) {
+            multiply_few<count.value>(y, stride, grad, grad_stride, out, out_stride, vectors);
+        });
+}
+
+}  // namespace csoftmax
