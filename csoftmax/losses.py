@@ -20,6 +20,7 @@ from csoftmax.dispatch import kernels
 
 __all__ = ["cce", "cce_gradient", "cross_entropy", "cross_entropy_with_grad"]
 
+# Its arguments are spelled out: with a starred tuple a call on one row takes an eighth longer.
 _direct = kernels.direct_cross_entropy
 
 
@@ -167,9 +168,14 @@ def cross_entropy(
     >>> cross_entropy([[0.0, 0.0], [40.0, 0.0]], [1, 0], reduction="none")
     array([6.93147181e-01, 4.24835426e-18])
     """
+    loss = _direct(
+        logits, target, axis, class_weight, sample_weight, ignore_index, label_smoothing,
+        reduction, False, None,
+    )  # fmt: skip
+    if loss is not None:
+        return loss
     options = (axis, class_weight, sample_weight, ignore_index, label_smoothing, reduction)
-    loss = _direct(logits, target, *options, False, None)
-    return Problem.of(logits, target, *options).loss() if loss is None else loss
+    return Problem.of(logits, target, *options).loss()
 
 
 def cross_entropy_with_grad(
@@ -221,9 +227,14 @@ def cross_entropy_with_grad(
     >>> gradient
     array([[ 0.5, -0.5]])
     """
+    both = _direct(
+        logits, target, axis, class_weight, sample_weight, ignore_index, label_smoothing,
+        reduction, True, out,
+    )  # fmt: skip
+    if both is not None:
+        return both
     options = (axis, class_weight, sample_weight, ignore_index, label_smoothing, reduction)
-    both = _direct(logits, target, *options, True, out)
-    return Problem.of(logits, target, *options).loss_and_gradient(out) if both is None else both
+    return Problem.of(logits, target, *options).loss_and_gradient(out)
 
 
 class Problem(NamedTuple):
