@@ -227,7 +227,7 @@ def cross_entropy_with_grad(
     >>> gradient
     array([[ 0.5, -0.5]])
     """
-    both = _direct(
+    both: tuple[Any, Array] | None = _direct(
         logits, target, axis, class_weight, sample_weight, ignore_index, label_smoothing,
         reduction, True, out,
     )  # fmt: skip
