@@ -1,5 +1,6 @@
 // few_classes.hpp - columns of few classes, in registers from the logits to the result of softmax,
 // log_softmax and logsumexp or to the sum of cross-entropy: the operations of the sweeps, in order.
+// And softmax_vjp of short rows.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +11,15 @@
 namespace csoftmax {
 
 constexpr int FEW_CLASSES = 10;
+constexpr int VERY_FEW = 6;  // entries of a row that a loop of its own pays for
+
+// call(n), as a constant.
+template <int N = 2, class Call> CSOFTMAX_INLINE void with_count(std::ptrdiff_t n, Call call) {
+    if (n == N)
+        call(std::integral_constant<int, N>{});
+    else if constexpr (N < FEW_CLASSES)
+        with_count<N + 1>(n, call);
+}
 
 // N classes, their registers `stride` apart, of M registers of rows side by side.
 template <Operation operation, int N, int M, class T>
@@ -111,14 +121,6 @@ CSOFTMAX_APART void compute_few(const T* x, std::ptrdiff_t stride, T* out,
         compute_few<operation, N, M>(x, stride, out, out_stride, rows);
     if (vectors > 0) compute_few<operation, N, 1>(x, stride, out, out_stride, rows);
 }
-// call(n), as a constant.
-template <int N = 2, class Call> CSOFTMAX_INLINE void with_count(std::ptrdiff_t n, Call call) {
-    if (n == N)
-        call(std::integral_constant<int, N>{});
-    else if constexpr (N < FEW_CLASSES)
-        with_count<N + 1>(n, call);
-}
-
 // n classes, 2 to FEW_CLASSES, of `vectors` registers of rows: softmax or log_softmax to out; or
 // logsumexp, and what sum_some_again needs beside it, to rows; or, for CROSS_ENTROPY, the terms to
 // out and what the writing sweep needs of them to rows.
@@ -150,6 +152,47 @@ inline void multiply_few_classes(std::ptrdiff_t n, const T* y, std::ptrdiff_t st
         with_count(n, [&](auto count) {
             multiply_few<count.value>(y, stride, grad, grad_stride, out, out_stride, vectors);
         });
+}
+
+// The same for short rows that lie one after the other, entry by entry: so little arithmetic is
+// sooner done than a row is moved to a lane. Sums are those of the registers above, to the last bit.
+template <class T> CSOFTMAX_INLINE T fma_of(T a, T b, T c) {
+#if defined(CSOFTMAX_FUSED)
+    return std::fma(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+template <class Count, class T>
+CSOFTMAX_INLINE void multiply_short_rows(Count n, const T* y, std::ptrdiff_t stride, const T* grad,
+                                         std::ptrdiff_t grad_stride, T* out,
+                                         std::ptrdiff_t out_stride, std::ptrdiff_t rows) {
+    for (; rows > 0; --rows, y += stride, grad += grad_stride, out += out_stride) {
+        T sum = 0, error = 0;
+        for (std::ptrdiff_t j = 0; j < n; j += BLOCK) {
+            T chains[2] = {0, 0};
+            for (int k = 0; k < BLOCK; ++k)
+                if (j + k < n) chains[k % 2] = fma_of(y[j + k], grad[j + k], chains[k % 2]);
+            const T block = chains[0] + chains[1], s = sum + block, from_block = s - sum;
+            const T lost = (sum - (s - from_block)) + (block - from_block);
+            error += std::abs(s) >= std::numeric_limits<T>::infinity() ? T(0) : lost;
+            sum = s;
+        }
+        for (std::ptrdiff_t j = 0; j < n; ++j) out[j] = y[j] * ((grad[j] - error) - sum);
+    }
+}
+template <class T>
+CSOFTMAX_APART void write_products_of_rows(const T* y, std::ptrdiff_t stride, const T* grad,
+                                           std::ptrdiff_t grad_stride, T* out,
+                                           std::ptrdiff_t out_stride, std::ptrdiff_t n,
+                                           std::ptrdiff_t rows) {
+    const auto multiply = [&](auto count) {
+        multiply_short_rows(count, y, stride, grad, grad_stride, out, out_stride, rows);
+    };
+    if (n < 2 || n > VERY_FEW)
+        multiply(n);
+    else
+        with_count(n, multiply);
 }
 
 }  // namespace csoftmax

@@ -233,33 +233,4 @@ CSOFTMAX_APART void write_products(const T* y, std::ptrdiff_t stride, const T* g
         write_some_products<1>(y, stride, grad, grad_stride, out, out_stride, steps, rows);
 }
 
-// The same for short rows that lie one after the other, entry by entry: so little arithmetic is sooner
-// done than a row is moved to a lane. Sums are those of the registers above, to the last bit.
-template <class T> CSOFTMAX_INLINE T fma_of(T a, T b, T c) {
-#if defined(CSOFTMAX_FUSED)
-    return std::fma(a, b, c);
-#else
-    return a * b + c;
-#endif
-}
-template <class T>
-CSOFTMAX_APART void write_products_of_rows(const T* y, std::ptrdiff_t stride, const T* grad,
-                                           std::ptrdiff_t grad_stride, T* out,
-                                           std::ptrdiff_t out_stride, std::ptrdiff_t n,
-                                           std::ptrdiff_t rows) {
-    for (; rows > 0; --rows, y += stride, grad += grad_stride, out += out_stride) {
-        T sum = 0, error = 0;
-        for (std::ptrdiff_t j = 0; j < n; j += BLOCK) {
-            T chains[2] = {0, 0};
-            for (int k = 0; k < BLOCK; ++k)
-                if (j + k < n) chains[k % 2] = fma_of(y[j + k], grad[j + k], chains[k % 2]);
-            const T block = chains[0] + chains[1], s = sum + block, from_block = s - sum;
-            const T lost = (sum - (s - from_block)) + (block - from_block);
-            error += std::abs(s) >= std::numeric_limits<T>::infinity() ? T(0) : lost;
-            sum = s;
-        }
-        for (std::ptrdiff_t j = 0; j < n; ++j) out[j] = y[j] * ((grad[j] - error) - sum);
-    }
-}
-
 }  // namespace csoftmax

@@ -101,8 +101,6 @@ cdef extern from "loops.hpp" namespace "csoftmax" nogil:
                          ptrdiff_t steps, Order, Row[T]*, ptrdiff_t vectors)
     void write_products[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride, T* out,
                            ptrdiff_t out_stride, ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors)
-    void write_products_of_rows[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride,
-                                   T* out, ptrdiff_t out_stride, ptrdiff_t n, ptrdiff_t rows)
     void divide_terms[T](const T* e, ptrdiff_t stride, T* out, ptrdiff_t out_stride,
                          ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors)
 
@@ -182,6 +180,8 @@ cdef extern from "few_classes.hpp" namespace "csoftmax" nogil:
     void multiply_few_classes[T](ptrdiff_t n, const T* y, ptrdiff_t stride, const T* grad,
                                  ptrdiff_t grad_stride, T* out, ptrdiff_t out_stride,
                                  ptrdiff_t vectors)
+    void write_products_of_rows[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride,
+                                   T* out, ptrdiff_t out_stride, ptrdiff_t n, ptrdiff_t rows)
 
 cdef extern from "rows.hpp" namespace "csoftmax" nogil:
     bint sweeps_rows[T](const T*, Operation, const Problem&)
