@@ -19,8 +19,9 @@ cdef enum:
     NARROW = 48            # contiguous rows up to here are worth transposing if nothing is written
     GATHER = 2             # times the work of a register that is gathered entry by entry
     IN_PLACE = 16          # classes of columns that need no tile;
-    PAIR_IN_PLACE = 524288  # bytes of a pair of operands, which the second cache keeps,
-    WAY = 4096             # unless classes are a multiple of these bytes apart: they share few sets
+    PAIR_IN_PLACE = 524288  # nor bytes of a pair of operands, which the second cache keeps,
+    WAY = 4096             # unless classes are a multiple of these bytes apart and share few sets;
+    PAIR_WIDTH = 4         # nor a pair that could be packed in fewer registers of rows
     PACKED_BYTES = 1048576  # for all classes of all threads' groups, if a tile is too small
     STREAMED_BYTES = 16000000  # of a result, half of a usual last-level cache
     STREAMED_ROW = 32768   # and of each row: its ends are stored twice
@@ -550,7 +551,10 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         vectors = max(<Py_ssize_t> 1, min(<Py_ssize_t> min(MAX_VECTORS, MAX_LANES // W),
                                                    p.outer * vectors // threads))
         room = PACKED_BYTES // threads // (sizeof(real) * tiles_of(operation, p) * W * n)
-        if (lanes_adjacent(p.x) and vectors * n * W > TILE and n <= CHUNK and room * W * <Py_ssize_t> sizeof(real) >= 128):
+        if (lanes_adjacent(p.x) and vectors * n * W > TILE and n <= CHUNK
+                and room * W * <Py_ssize_t> sizeof(real) >= 128
+                and not (takes_pair(operation) and room < PAIR_WIDTH
+                         and is_direct(operation, p, sizeof(real), True))):
             vectors = min(vectors, room)
             p.packed = tiles_of(operation, p) * W * n
         elif 2 * n * W <= TILE:               # two registers a class make a cache line
