@@ -11,6 +11,8 @@
 namespace csoftmax {
 
 constexpr int FEW_CLASSES = 10;
+// Registers of rows of N classes that are computed together, as far as there are registers.
+template <int N> constexpr int SIDE_BY_SIDE = N <= 4 ? 2 : 1;
 constexpr int VERY_FEW = 6;  // entries of a row that a loop of its own pays for
 
 // call(n), as a constant.
@@ -108,7 +110,7 @@ template <int N, class T>
 CSOFTMAX_APART void multiply_few(const T* y, std::ptrdiff_t stride, const T* grad,
                                  std::ptrdiff_t grad_stride, T* out, std::ptrdiff_t out_stride,
                                  std::ptrdiff_t vectors) {
-    constexpr int M = N <= 4 ? 2 : 1, W = Vec<T>::LANES;
+    constexpr int M = SIDE_BY_SIDE<N>, W = Vec<T>::LANES;
     for (; vectors >= M; vectors -= M, y += M * W, grad += M * W, out += M * W)
         multiply_few<N, M>(y, stride, grad, grad_stride, out, out_stride);
     if (vectors > 0) multiply_few<N, 1>(y, stride, grad, grad_stride, out, out_stride);
@@ -116,7 +118,7 @@ CSOFTMAX_APART void multiply_few(const T* y, std::ptrdiff_t stride, const T* gra
 template <Operation operation, int N, class T>
 CSOFTMAX_APART void compute_few(const T* x, std::ptrdiff_t stride, T* out,
                                 std::ptrdiff_t out_stride, Row<T>* rows, std::ptrdiff_t vectors) {
-    constexpr int M = N <= 4 ? 2 : 1, W = Vec<T>::LANES;
+    constexpr int M = SIDE_BY_SIDE<N>, W = Vec<T>::LANES;
     for (; vectors >= M; vectors -= M, x += M * W, out += M * W, rows += M)
         compute_few<operation, N, M>(x, stride, out, out_stride, rows);
     if (vectors > 0) compute_few<operation, N, 1>(x, stride, out, out_stride, rows);
