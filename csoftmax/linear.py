@@ -1,8 +1,9 @@
 """Cross-entropy of a linear classifier, and its gradients, without the logits of all samples.
 
-Samples are taken in blocks: a matrix product makes their logits in one buffer, the kernel turns
-these into losses and gradients in place, and further products turn those into the gradients of the
-operands.
+Samples are taken in blocks, and their classes in pieces that stay in the cache: a matrix product
+makes the logits of a piece in a buffer of the block, and a kernel adds them to its sums. After the
+last piece there are the losses; then the kernel turns piece after piece into the gradient, in
+place, and further products turn that into the gradients of the operands.
 """
 
 from __future__ import annotations
@@ -274,8 +275,7 @@ class _Linear(NamedTuple):
                 kept = np.flatnonzero(counts)
         else:
             target = np.moveaxis(target, self.axis, -1).reshape(len(self.x), classes)
-        if scale.ndim:
-            scale = scale.reshape(-1)
+        scale = scale.reshape(-1) if scale.ndim else np.broadcast_to(scale, len(self.x))
         count = len(self.x) if kept is None else len(kept)
         size = max(1, min(self.block_size, count))
         dtype = self.weight.dtype
@@ -287,30 +287,61 @@ class _Linear(NamedTuple):
             if kept is not None:
                 chosen = kept[chosen]
             x = _entries(self.x[chosen], dtype)
-            if self.bias is not None:
-                logits[...] = self.bias
-            _multiply(x, self.weight.T, logits, add=self.bias is not None)
             part = problem._replace(
-                logits=logits,
-                target=target[chosen],
-                scale=scale[chosen] if scale.ndim else scale,
-                axis=1,
-                reduction="none",
+                logits=logits, target=target[chosen], scale=scale[chosen], axis=1, reduction="none"
             )
-            if not with_grad:
-                losses[chosen] = part.loss()
-                continue
-            losses[chosen], gradient = part.loss_and_gradient(logits)
-            if dx is not None and kept is None:
-                _multiply(gradient, self.weight, dx[chosen], add=False)
-            elif dx is not None:
-                product = np.empty((len(x), features), dtype)
-                _multiply(gradient, self.weight, product, add=False)
+            product = None
+            if dx is not None:
+                product = dx[chosen] if kept is None else np.zeros((len(x), features), dtype)
+            losses[chosen] = self._add_block(x, part, with_grad, product, dweight, dbias)
+            if dx is not None and kept is not None:
                 dx[chosen] = product
+
+    def _add_block(
+        self,
+        x: Array,
+        problem: Problem,
+        with_grad: bool,
+        dx: Array | None,
+        dweight: Array | None,
+        dbias: Array | None,
+    ) -> Array:
+        """Losses of some samples; their gradients are added to those that are given."""
+        logits, classes = problem.logits, len(self.weight)
+        starts = range(0, classes, kernels.PIECE)
+        pieces = [(first, min(first + kernels.PIECE, classes)) for first in starts]
+        losses: Array
+        by_features, sweeps = x, None
+        if len(pieces) > 1:
+            by_features, sweeps = np.asfortranarray(x), problem.piecewise()
+
+        for first, last in pieces:
+            piece = logits[:, first:last]
+            if self.bias is not None:
+                piece[...] = self.bias[first:last]
+            _multiply(by_features, self.weight[first:last].T, piece, add=self.bias is not None)
+            if sweeps is not None:
+                sweeps.add(first, last)
+        if sweeps is not None:
+            losses = sweeps.losses()
+        elif with_grad:
+            losses, _ = problem.loss_and_gradient(logits)
+        else:
+            losses = problem.loss()
+        if not with_grad:
+            return losses
+
+        for first, last in reversed(pieces):  # the last ones are still in the cache
+            if sweeps is not None:
+                sweeps.write_gradient(first, last)
+            gradient = logits[:, first:last]
+            if dx is not None:
+                _multiply(gradient, self.weight[first:last], dx, add=True)
             if dweight is not None:
-                _multiply(gradient.T, x, dweight, add=True)
+                _multiply(gradient.T, x, dweight[first:last], add=True)
             if dbias is not None:
-                dbias += gradient.sum(axis=0)
+                dbias[first:last] += gradient.sum(axis=0)
+        return losses
 
     def _deliver(self, gradient: Array | None) -> Array | None:
         return None if gradient is None else gradient.astype(self.result, copy=False)

@@ -338,6 +338,16 @@ class Problem(NamedTuple):
         return kernel, (x, t, *common), [self.axis, self.axis, (), 0, ()]
 
     @np.errstate(all="ignore")
+    def piecewise(self) -> kernels.PiecewiseCrossEntropy:
+        """The same for logits (samples, classes) that come piece by piece; none is ignored."""
+        t = self.target
+        if t.dtype.kind == "f":
+            t = t.astype(self.logits.dtype, copy=False)
+        return kernels.PiecewiseCrossEntropy(
+            self.logits, t, self.scale, self.class_weight, self.smoothing
+        )
+
+    @np.errstate(all="ignore")
     def reduce(self, losses: Any) -> Any:
         """What is returned of the losses of all samples."""
         if self.reduction != "none":

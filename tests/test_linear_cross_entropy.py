@@ -361,6 +361,62 @@ def test_special_values_are_those_of_the_logits(csm):
     assert np.isnan(dweight).all()
 
 
+PIECE = 4096  # classes that are gone over at a time
+
+
+@pytest.mark.parametrize("block_size", [None, 19])
+@pytest.mark.parametrize("classes", [PIECE + 1, 2 * PIECE, 9000])
+@pytest.mark.parametrize("target", ["labels", "probabilities"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "longdouble"])
+def test_pieces_of_the_classes(csm, dtype, target, classes, block_size):
+    """The maximum is in the first piece, grows from piece to piece, or is beyond them all."""
+    x, weight, bias, targets = problem((30,), 3, classes, dtype)
+    eps = np.finfo(dtype).eps
+    growing, huge = bias.copy(), bias * 1e5
+    growing[PIECE:] += 50
+    missing = bias.copy()
+    missing[: PIECE + 1 if classes > PIECE + 1 else PIECE] = -np.inf
+    aim = targets[target].copy()
+    for options in (
+        {"bias": bias},
+        {"bias": growing},
+        {"bias": growing, "label_smoothing": 0.1, "class_weight": np.linspace(0.1, 2, classes)},
+        {"bias": huge, "reduction": "none"},
+        {"bias": bias, "sample_weight": np.linspace(0, 2, 30), "reduction": "sum"},
+    ):
+        want = composed(csm, x, weight, aim, **options)
+        got = csm.linear_cross_entropy_with_grad(x, weight, aim, block_size=block_size, **options)
+        scale = 1 + np.abs(options["bias"]).max() / 50  # of the logits, and so of their rounding
+        assert_close(got, want, eps * scale)
+    if target == "labels":
+        aim[:] = classes - 1
+        want = composed(csm, x, weight, aim, missing)
+        got = csm.linear_cross_entropy_with_grad(
+            x, weight, aim, bias=missing, block_size=block_size
+        )
+        assert np.isfinite(got[0])
+        assert_close(got, want, eps)
+
+
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+def test_special_values_in_pieces(csm, smoothing):
+    """As of the whole logits, wherever the piece: first, last, or all of them."""
+    classes = 2 * PIECE + 5
+    x, weight = np.ones((4, 1)), np.zeros((classes, 1))
+    labels = np.array([0, PIECE, classes - 1, 7])
+    pieces = (slice(0, PIECE), slice(2 * PIECE, None), slice(3, 4), slice(None))
+    for value in (-np.inf, np.inf, np.nan, 1e299, -1e299):
+        for piece in pieces:
+            bias = np.zeros(classes)
+            bias[piece] = value
+            options = {"bias": bias, "reduction": "none", "label_smoothing": smoothing}
+            with np.errstate(invalid="ignore"):
+                loss, gradients = composed(csm, x, weight, labels, **options)
+                got, some = csm.linear_cross_entropy_with_grad(x, weight, labels, **options)
+            np.testing.assert_allclose(got, loss, rtol=1e-14)
+            np.testing.assert_allclose(some[2], gradients[2], rtol=1e-12, atol=1e-18)
+
+
 @pytest.mark.parametrize("wrt", [(), "x", "weight", "bias", NAMES])
 @pytest.mark.parametrize("target", ["labels", "ignored", "probabilities"])
 def test_memory(compiled, target, wrt):

@@ -43,29 +43,6 @@ cdef inline void add_weights(const real* x, Py_ssize_t stride, const real* w,
         spread[0] = add_any(spread[0], exact(t))
 
 
-cdef inline void write_cross_entropy_gradient(
-        const real* x, Py_ssize_t stride, const real* w, Py_ssize_t w_stride, real* out,
-        Py_ssize_t out_stride, Py_ssize_t steps, bint kept, bint weighted,
-        const Row[real]* row) noexcept nogil:
-    # p_j sum(w) - w_j, scaled; the entry at the label is set right afterwards
-    cdef Anchor[real] anchor = row.anchor
-    cdef Divisor[real] divisor = row.divisor
-    cdef Vec[real] e, usual, at_peak, w_j
-    cdef Vec[real] factor = row.factor, scale = row.offset, total = row.total, lack = row.lack
-    cdef Py_ssize_t i
-    for i in range(steps):
-        e = load(x + i * stride)
-        if not kept:
-            e = term(e, anchor)
-        usual = divide(e, divisor) * factor
-        if weighted:
-            w_j = load(w + i * w_stride)
-            usual = usual - w_j * scale
-            at_peak = (total - w_j) * scale - lack
-            usual = at_or_below_peak(e, at_peak, usual, row.peak)
-        store(out + i * out_stride, usual)
-
-
 # What follows goes lane by lane. It takes copies of the views: what is written through a char* might
 # be the views themselves, for all that the compiler knows.
 
@@ -125,17 +102,20 @@ cdef inline void write_losses(real* losses, const int64_t* labels, bint ignored,
 
 
 cdef inline void write_at_labels(const real* at_label, const int64_t* labels, bint ignored,
-                                 const Problem& p, Py_ssize_t lane, Py_ssize_t lanes) noexcept nogil:
-    # The gradient at the labels, and that of ignored rows.
+                                 const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
+                                 Py_ssize_t j0, Py_ssize_t j1) noexcept nogil:
+    # The gradient at the labels, and that of ignored rows, for the classes j0 <= j < j1.
     cdef View out = p.out
     cdef int64_t ignore_index = p.ignore_index
     cdef Py_ssize_t k, j
     out.data += lane * out.lane_stride
     for k in range(lanes):
         if not ignored or labels[k] != ignore_index:
-            write(out.data + k * out.lane_stride + labels[k] * out.class_stride, at_label[k], out.half)
+            if j0 <= labels[k] < j1:
+                write(out.data + k * out.lane_stride + labels[k] * out.class_stride, at_label[k],
+                      out.half)
         else:
-            for j in range(p.n):
+            for j in range(j0, j1):
                 write(out.data + k * out.lane_stride + j * out.class_stride, <real> 0, out.half)
 
 
@@ -172,15 +152,14 @@ cdef inline Vec[real] loss_and_factors(const real* x_y, const real* c, const rea
     return loss
 
 
-cdef inline void cross_entropy_group(Scratch[real]& scratch, const real* x_y, const int64_t* labels,
-                                     bint ignored, const Problem& p, Py_ssize_t lane,
-                                     Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
-    # x_y holds the logits at the labels
-    cdef Py_ssize_t W = lanes_of(x_y)
+cdef inline void find_losses(real* at_label, const int64_t* labels, bint ignored, const Problem& p,
+                             Py_ssize_t lane, Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
+    # Losses of a group, and what its writing sweep needs. at_label holds the logits at the labels, and
+    # gets the gradient there.
+    cdef Py_ssize_t W = lanes_of(at_label)
     cdef Py_ssize_t vectors = 1 if p.width == 1 else p.width // W
     cdef real c[MAX_LANES]
     cdef real scale[MAX_LANES]
-    cdef real at_label[MAX_LANES]
     cdef real losses[MAX_LANES]
     cdef long double smoothing = p.smoothing
     cdef real kept = <real> (1 - smoothing)
@@ -192,15 +171,10 @@ cdef inline void cross_entropy_group(Scratch[real]& scratch, const real* x_y, co
     for v in range(vectors):
         k = v * W
         store(&losses[0] + k, scaled_loss(
-            loss_and_factors(x_y + k, &c[0] + k, &scale[0] + k, p.label != NULL, kept, spread,
-                             &at_label[0] + k, rows + v), load(&scale[0] + k)) + broadcast(<real> 0))    # no -0
+            loss_and_factors(at_label + k, &c[0] + k, &scale[0] + k, p.label != NULL, kept, spread,
+                             at_label + k, rows + v), load(&scale[0] + k)) + broadcast(<real> 0))    # no -0
         fold_factor(rows[v])
     write_losses(losses, labels, ignored, p, lane, lanes)
-    if p.out.data == NULL:
-        return
-    sweep_group(scratch, CROSS_ENTROPY, WRITE, p, lane, lanes, rows)
-    if p.label != NULL:
-        write_at_labels(at_label, labels, ignored, p, lane, lanes)
 
 
 cdef inline void add_cce(const real* y, Py_ssize_t stride, const real* yhat,

@@ -90,6 +90,11 @@ template <class T> CSOFTMAX_INLINE Exact<T> two_product(Vec<T> a, Vec<T> b) {
 #endif
 }
 
+template <class T> CSOFTMAX_INLINE Exact<T> multiply_exactly(Exact<T> a, Exact<T> b) {
+    Exact<T> product = two_product(a.value, b.value);
+    return {product.value, product.error + fma(a.value, b.error, a.error * b.value)};
+}
+
 // a / b, as two words where the quotient is normal.
 template <class T> CSOFTMAX_INLINE Exact<T> divide_exactly(Exact<T> a, Exact<T> b) {
     Vec<T> inverse = broadcast(T(1)) / b.value;

@@ -233,4 +233,78 @@ CSOFTMAX_APART void write_products(const T* y, std::ptrdiff_t stride, const T* g
         write_some_products<1>(y, stride, grad, grad_stride, out, out_stride, steps, rows);
 }
 
+// Cross-entropy: out_j <- (p_j sum(w) - w_j) scale, for M registers of rows side by side; the entry at
+// the label is set right afterwards. `kept`: x holds the terms.
+template <int M, bool kept, bool weighted, class T>
+CSOFTMAX_INLINE void write_some_gradients(const T* x, std::ptrdiff_t stride, const T* w,
+                                          std::ptrdiff_t w_stride, T* out,
+                                          std::ptrdiff_t out_stride, std::ptrdiff_t steps,
+                                          const Row<T>* rows) {
+    constexpr int W = Vec<T>::LANES, CLASSES = TOGETHER / M;
+    constexpr std::ptrdiff_t AHEAD = 16;
+    Anchor<T> anchors[M];
+    Divisor<T> divisors[M];
+    Vec<T> factor[M];
+    for (int v = 0; v < M; ++v) {
+        anchors[v] = rows[v].anchor;
+        divisors[v] = rows[v].divisor;
+        factor[v] = rows[v].factor;
+    }
+    auto write_some = [&](auto classes) {
+        constexpr int N = decltype(classes)::value * M;
+        Vec<T> e[N];
+        for (int i = 0; i < N; ++i) {
+            e[i] = load(x + i / M * stride + i % M * W);
+            if (!kept) prefetch(x + i / M * stride + i % M * W, AHEAD * stride * sizeof(T));
+        }
+        if (!kept) terms(e, anchors, e);
+        for (int i = 0; i < N; ++i) {
+            const int v = i % M;
+            Vec<T> usual = divide(e[i], divisors[v]) * factor[v];
+            if (weighted) {
+                const Row<T>& row = rows[v];
+                const Vec<T> w_j = load(w + i / M * w_stride + v * W);
+                usual = usual - w_j * row.offset;
+                const Vec<T> at_peak = (row.total - w_j) * row.offset - row.lack;
+                usual = at_or_below_peak(e[i], at_peak, usual, row.peak);
+            }
+            store(out + i / M * out_stride + v * W, usual);
+        }
+        x += N / M * stride;
+        w += N / M * w_stride;
+        out += N / M * out_stride;
+        steps -= N / M;
+    };
+    while (steps >= CLASSES) write_some(std::integral_constant<int, CLASSES>{});
+    while (steps > 0) write_some(std::integral_constant<int, 1>{});
+}
+// and for `vectors` of them.
+template <bool kept, bool weighted, class T>
+CSOFTMAX_APART void write_all_gradients(const T* x, std::ptrdiff_t stride, const T* w,
+                                        std::ptrdiff_t w_stride, T* out, std::ptrdiff_t out_stride,
+                                        std::ptrdiff_t steps, const Row<T>* rows,
+                                        std::ptrdiff_t vectors) {
+    constexpr int M = 2, W = Vec<T>::LANES;
+    for (; vectors >= M; vectors -= M, rows += M, x += M * W, w += M * W, out += M * W)
+        write_some_gradients<M, kept, weighted>(x, stride, w, w_stride, out, out_stride, steps, rows);
+    if (vectors > 0)
+        write_some_gradients<1, kept, weighted>(x, stride, w, w_stride, out, out_stride, steps, rows);
+}
+template <class T>
+CSOFTMAX_INLINE void write_gradients(const T* x, std::ptrdiff_t stride, const T* w,
+                                     std::ptrdiff_t w_stride, T* out, std::ptrdiff_t out_stride,
+                                     std::ptrdiff_t steps, bool kept, bool weighted,
+                                     const Row<T>* rows, std::ptrdiff_t vectors) {
+    const auto write = [&](auto is_kept, auto is_weighted) {
+        write_all_gradients<is_kept.value, is_weighted.value>(x, stride, w, w_stride, out,
+                                                              out_stride, steps, rows, vectors);
+    };
+    const std::true_type yes;
+    const std::false_type no;
+    if (kept)
+        weighted ? write(yes, yes) : write(yes, no);
+    else
+        weighted ? write(no, yes) : write(no, no);
+}
+
 }  // namespace csoftmax

@@ -2,8 +2,7 @@
 //
 // A tile of out, TILE_ROWS x PANEL, stays in registers while entries of a are broadcast against a
 // panel of b. Panels are packed: DEPTH rows of b and as many columns as the second cache takes. a
-// may be much larger, and is used once: its rows are read where they are if their entries are
-// neighbours. After Goto and van de Geijn, Anatomy of high-performance matrix multiplication, ACM
+// is read where it is if its entries are neighbours along rows or columns. After Goto and van de Geijn, Anatomy of high-performance matrix multiplication, ACM
 // Trans. Math. Softw. 34 (2008). Terms are added in order of k, DEPTH of them at a time, so that an
 // entry of out has the same bits for any number of threads.
 #pragma once
@@ -35,22 +34,24 @@ constexpr int TILE_VECTORS = 2;
 template <class T> constexpr int PANEL = TILE_VECTORS * Vec<T>::LANES;
 constexpr std::ptrdiff_t DEPTH = 512;
 constexpr std::ptrdiff_t PANELS_BYTES = 524288;         // of packed panels, for each thread
-constexpr std::ptrdiff_t PACKED_ROWS = 16 * TILE_ROWS;  // of a, likewise
 template <class T> constexpr std::ptrdiff_t ROW_ROOM = DEPTH + 64 / sizeof(T);
 constexpr std::ptrdiff_t WAY_BYTES = 4096;  // rows so far apart meet in one set of the first cache
 constexpr std::ptrdiff_t NARROW_BYTES = 256;  // rows of b that need no packing: few panels
 
 // b in panels of [row][PANEL], one behind the other, with zeros behind the last column.
 template <class T> void pack_panels(const Matrix<T>& b, T* panels) {
-    constexpr std::ptrdiff_t P = PANEL<T>;
+    constexpr std::ptrdiff_t P = PANEL<T>, AHEAD = 16;  // rows: they come from memory
     const std::ptrdiff_t whole = b.columns / P * P;
     if (whole < b.columns) std::fill_n(panels + whole * b.rows, P * b.rows, T(0));
     if (b.column_stride == 1) {
         for (std::ptrdiff_t k = 0; k < b.rows; ++k) {
             const T* from = b.data + k * b.row_stride;
             T* to = panels + k * P;
-            for (std::ptrdiff_t j = 0; j < whole; j += P)
+            for (std::ptrdiff_t j = 0; j < whole; j += P) {
+                prefetch(from + j, AHEAD * b.row_stride * sizeof(T));
+                prefetch(from + j + P - 1, AHEAD * b.row_stride * sizeof(T));
                 std::memcpy(to + j * b.rows, from + j, P * sizeof(T));
+            }
             std::copy(from + whole, from + b.columns, to + whole * b.rows);
         }
         return;
@@ -73,19 +74,13 @@ template <class T> Matrix<T> copy_rows(const Matrix<T>& a, T* to) {
     return {to, TILE_ROWS, a.columns, ROW_ROOM<T>, 1};
 }
 
-// a in groups of [column][TILE_ROWS], one behind the other, with zeros behind the last row.
-template <class T> void pack_rows(const Matrix<T>& a, T* groups) {
-    constexpr std::ptrdiff_t R = TILE_ROWS;
-    const std::ptrdiff_t whole = a.row_stride == 1 ? a.rows / R * R : 0;
-    for (std::ptrdiff_t k = 0; k < a.columns; ++k) {
-        const T* from = a.data + k * a.column_stride;
-        T* to = groups + k * R;
-        std::ptrdiff_t i = 0;
-        for (; i < whole; i += R, to += a.columns * R) std::memcpy(to, from + i, R * sizeof(T));
-        for (; i < a.rows; i += R, to += a.columns * R)
-            for (std::ptrdiff_t r = 0; r < R; ++r)
-                to[r] = i + r < a.rows ? from[(i + r) * a.row_stride] : T(0);
-    }
+// The same in [column][TILE_ROWS].
+template <class T> Matrix<T> pack_rows(const Matrix<T>& a, T* to) {
+    for (std::ptrdiff_t k = 0; k < a.columns; ++k)
+        for (std::ptrdiff_t r = 0; r < TILE_ROWS; ++r)
+            to[k * TILE_ROWS + r] =
+                r < a.rows ? a.data[k * a.column_stride + r * a.row_stride] : T(0);
+    return {to, TILE_ROWS, a.columns, 1, TILE_ROWS};
 }
 
 // out (TILE_ROWS, PANEL) = a (TILE_ROWS, depth) b (depth, PANEL), or += that.
@@ -145,7 +140,15 @@ void multiply_rows(const Matrix<T>& a, Matrix<T> b, std::ptrdiff_t step, const M
 
 // Entries that one thread needs for its panels and its rows.
 template <class T> constexpr std::ptrdiff_t product_scratch(const T*) {
-    return PANELS_BYTES / std::ptrdiff_t(sizeof(T)) + DEPTH * PACKED_ROWS;
+    return PANELS_BYTES / std::ptrdiff_t(sizeof(T)) + ROW_ROOM<T> * TILE_ROWS;
+}
+
+// Whether tiles read these rows of a where they are.
+template <class T> bool rows_in_place(const Matrix<T>& a) {
+    if (a.rows < TILE_ROWS) return false;
+    const std::ptrdiff_t bytes = sizeof(T);
+    return (a.column_stride == 1 && a.row_stride * bytes % WAY_BYTES != 0) ||
+           (a.row_stride == 1 && a.column_stride * bytes % WAY_BYTES != 0);
 }
 
 // The whole product by one thread; columns of out have stride 1.
@@ -157,7 +160,7 @@ void multiply(const Matrix<T>& a, const Matrix<T>& b, const Matrix<T>& out, bool
     const std::ptrdiff_t width = PANELS_BYTES / ITEM / depth / P * P;
     const bool packs =
         b.column_stride != 1 || b.columns % P > 0 || b.row_stride * ITEM > NARROW_BYTES;
-    T* const groups = scratch + PANELS_BYTES / ITEM;
+    T* const copy = scratch + PANELS_BYTES / ITEM;
     for (std::ptrdiff_t j = 0; j < out.columns; j += width)
         for (std::ptrdiff_t k = 0; k < terms; k += depth) {
             Matrix<T> panels = b.part(k, j, depth, width);
@@ -166,21 +169,12 @@ void multiply(const Matrix<T>& a, const Matrix<T>& b, const Matrix<T>& out, bool
                 panels = {scratch, panels.rows, panels.columns, P, 1};
             }
             const std::ptrdiff_t step = packs ? panels.rows * P : P;
-            if (a.column_stride == 1) {
-                for (std::ptrdiff_t i = 0; i < out.rows; i += R) {
-                    const Matrix<T> rows = a.part(i, k, R, depth);
-                    const bool in_place = rows.rows == R && a.row_stride * ITEM % WAY_BYTES != 0;
-                    multiply_rows(in_place ? rows : copy_rows(rows, groups), panels, step,
-                                  out.part(i, j, R, width), add || k > 0);
-                }
-                continue;
-            }
-            for (std::ptrdiff_t i = 0; i < out.rows; i += PACKED_ROWS) {
-                const Matrix<T> rows = a.part(i, k, PACKED_ROWS, depth);
-                pack_rows(rows, groups);
-                for (std::ptrdiff_t g = 0; g < rows.rows; g += R)
-                    multiply_rows({groups + g * rows.columns, R, rows.columns, 1, R}, panels, step,
-                                  out.part(i + g, j, R, width), add || k > 0);
+            for (std::ptrdiff_t i = 0; i < out.rows; i += R) {
+                const Matrix<T> rows = a.part(i, k, R, depth);
+                multiply_rows(rows_in_place(rows) ? rows
+                              : a.column_stride == 1 ? copy_rows(rows, copy)
+                                                     : pack_rows(rows, copy),
+                              panels, step, out.part(i, j, R, width), add || k > 0);
             }
         }
 }

@@ -1,5 +1,6 @@
 # product.pxi - matrix products of linear.py, shared by the threads; see product.hpp.
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from libc.stdint cimport uintptr_t
 
 cdef enum:
     TERMS_OF_THREAD = 1 << 19     # multiplications that are worth waking one
@@ -39,8 +40,9 @@ cdef bint multiply_arrays(const real* tag, cnp.ndarray a, cnp.ndarray b, cnp.nda
     cdef Py_ssize_t terms = result.rows * result.columns * first.columns
     cdef Py_ssize_t parts = min(<Py_ssize_t> get_num_threads(), 1 + terms // TERMS_OF_THREAD), i
     cdef Py_ssize_t room = product_scratch(tag)
-    cdef real* scratch = <real*> PyMem_RawMalloc(parts * room * sizeof(real))
-    if scratch == NULL:
+    cdef void* memory = PyMem_RawMalloc(parts * room * sizeof(real) + 64)
+    cdef real* scratch = <real*> ((<uintptr_t> memory + 63) & ~<uintptr_t> 63)
+    if memory == NULL:
         return False
     with nogil:
         if parts == 1:
@@ -48,5 +50,5 @@ cdef bint multiply_arrays(const real* tag, cnp.ndarray a, cnp.ndarray b, cnp.nda
         else:
             for i in prange(parts, num_threads=<int> parts, schedule="static"):
                 multiply_part(first, second, result, add, i, parts, scratch + i * room)
-    PyMem_RawFree(scratch)
+    PyMem_RawFree(memory)
     return True

@@ -122,6 +122,36 @@ template <class T> CSOFTMAX_INLINE void set_anchors(Row<T>* rows, std::ptrdiff_t
     for (; vectors > 0; --vectors, ++rows) set_some_anchors<1>(rows);
 }
 
+// Rows whose classes come piece by piece have an anchor that grows with the maximum. Before the first,
+template <class T> CSOFTMAX_INLINE void start_pieces(Row<T>& row, Order order) {
+    start(row, order, true);
+    set_some_anchors<1>(&row);
+    row.anchor.max = broadcast(std::numeric_limits<T>::lowest());
+}
+// and after the sweep for the maximum of each: what was summed before, relative to the new anchor.
+template <class T> CSOFTMAX_APART void raise_anchor(Row<T>& row, bool weighted) {
+    const Vec<T> zero = broadcast(T(0));
+    const Anchor<T> before = row.anchor;
+    const auto grown = row.max > before.max;
+    set_some_anchors<1>(&row);
+    row.anchor.max = max(row.max, before.max);  // finite: an entry of -inf has a gap of inf, not NaN
+    Exact<T> peaks = two_product(row.ties, before.peak.value);
+    peaks.error = peaks.error + row.ties * before.peak.error;
+    const Exact<T> sum = multiply_exactly(
+        add_any(row.sum.total, peaks),
+        divide_exactly(term_exactly(before.max, row.anchor), before.peak));
+    row.sum.total.value = choose(grown, sum.value, row.sum.total.value);
+    row.sum.total.error = choose(grown, sum.error, row.sum.total.error);
+    row.ties = choose(grown, zero, row.ties);
+    if (!weighted) return;
+    const Vec<T> weight = row.weight.total.value;
+    Exact<T> gaps = multiply_exactly(row.weight.total, two_sum(row.max, Vec<T>{-before.max.v}));
+    gaps.error = choose(abs(gaps.value) > abs(gaps.error), gaps.error, zero);  // overflow
+    gaps.value = choose(grown, choose(abs(weight) <= zero, zero, gaps.value), zero);
+    gaps.error = choose(grown, choose(abs(weight) <= zero, zero, gaps.error), zero);
+    row.spread.total = add_any(row.spread.total, gaps);
+}
+
 // Rows that lie along registers are swept one by one, in a Row whose lanes all belong to it. What
 // depends on whole rows alone is computed for a register of them. From lane i of that:
 template <class T> CSOFTMAX_INLINE Vec<T> spread(const Vec<T>& a, int i) {

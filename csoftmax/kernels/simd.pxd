@@ -66,6 +66,8 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     ChunkOfRow[T] take_chunk[T](const Row[T]&, bint weighted)
     void add_chunk[T](Row[T]&, const ChunkOfRow[T]&, bint weighted)
     void end_chunk[T](Row[T]&, Order, bint weighted)
+    void start_pieces[T](Row[T]&, Order)
+    void raise_anchor[T](Row[T]&, bint weighted)
     void set_anchors[T](Row[T]*, ptrdiff_t vectors)
     void spread_anchor[T](const Row[T]& rows, int i, Order, bint weighted, Row[T]& row)
     void spread_result[T](const Row[T]& rows, int i, Row[T]& row)
@@ -103,6 +105,9 @@ cdef extern from "loops.hpp" namespace "csoftmax" nogil:
                            ptrdiff_t out_stride, ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors)
     void divide_terms[T](const T* e, ptrdiff_t stride, T* out, ptrdiff_t out_stride,
                          ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors)
+    void write_gradients[T](const T* x, ptrdiff_t stride, const T* w, ptrdiff_t w_stride, T* out,
+                            ptrdiff_t out_stride, ptrdiff_t steps, bint kept, bint weighted,
+                            const Row[T]*, ptrdiff_t vectors)
 
 cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     enum:
@@ -133,6 +138,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         bint streamed, direct
         ptrdiff_t packed, ahead
         int row_threads
+        bint piecewise
     bint has_weights(const Problem&)
     Problem matrix(const Problem&, ptrdiff_t outer)
     Problem part(const Problem&, ptrdiff_t outer, ptrdiff_t lane, ptrdiff_t lanes)

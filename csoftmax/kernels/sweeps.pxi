@@ -108,8 +108,7 @@ cdef inline void add_lanes(Operation operation, const real* x, const real* y, Py
 
 cdef inline void write_result(Operation operation, const real* x, const real* y, Py_ssize_t stride,
                               Py_ssize_t y_stride, real* out, Py_ssize_t out_stride,
-                              Py_ssize_t steps, bint kept, bint weighted,
-                              const Row[real]* row) noexcept nogil:
+                              Py_ssize_t steps, const Row[real]* row) noexcept nogil:
     if operation == SOFTMAX:
         write_softmax(x, stride, out, out_stride, steps, row)
     elif operation == LOG_SOFTMAX:
@@ -118,9 +117,6 @@ cdef inline void write_result(Operation operation, const real* x, const real* y,
         write_log_softmax_vjp(x, stride, y, y_stride, out, out_stride, steps, row)
     elif operation == CCE_GRADIENT:
         write_cce_gradient(x, stride, y, y_stride, out, out_stride, steps)
-    elif operation == CROSS_ENTROPY:
-        write_cross_entropy_gradient(x, stride, y, y_stride, out, out_stride, steps, kept,
-                                     weighted, row)
 
 
 cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep sweep,
@@ -130,6 +126,7 @@ cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep swe
     # where the result goes, or put into the tile e and forgotten; target weights are made in the
     # tile y.
     cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
+    cdef bint keep = keeps_terms(operation) and not p.piecewise
     cdef Py_ssize_t W = lanes_of(y), size = sizeof(real)
     cdef const real* x = <const real*> (p.x.data + lane * p.x.lane_stride + j0 * p.x.class_stride)
     cdef const real* second = y
@@ -139,20 +136,20 @@ cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep swe
         return
     if p.out.data != NULL and writes_rows(operation):
         out = <real*> (p.out.data + lane * p.out.lane_stride + j0 * p.out.class_stride)
-        if keeps_terms(operation):
+        if keep:
             e = out
     if takes_pair(operation):
         second = <const real*> (p.y.data + lane * p.y.lane_stride + j0 * p.y.class_stride)
     elif weighted and sweep != MAXIMUM:
         load_target_weights(y, p, lane, p.width, j0, j1)
-    if sweep == WRITE and keeps_terms(operation):
+    if sweep == WRITE and keep:
         x = out
     sweep_registers(
         operation, sweep, x, second,
-        (p.out if sweep == WRITE and keeps_terms(operation) else p.x).class_stride // size,
+        (p.out if sweep == WRITE and keep else p.x).class_stride // size,
         p.y.class_stride // size if takes_pair(operation) else p.width,
         e, p.out.class_stride // size if e == out else p.width,
-        out, p.out.class_stride // size, j1 - j0, True, weighted, order_of(y, False, p.n),
+        out, p.out.class_stride // size, j1 - j0, keep, weighted, order_of(y, False, p.n),
         rows, p.width // W)
 
 
@@ -171,10 +168,13 @@ cdef inline void sweep_registers(Operation operation, Sweep sweep, const real* x
         divide_terms(x, stride, out, out_stride, steps, rows, vectors)
     elif operation == SOFTMAX_VJP:
         write_products(x, stride, y, y_stride, out, out_stride, steps, rows, vectors)
+    elif operation == CROSS_ENTROPY:
+        write_gradients(x, stride, y, y_stride, out, out_stride, steps, kept, weighted, rows,
+                        vectors)
     else:
         for v in range(vectors):
             write_result(operation, x + v * W, y + v * W, stride, y_stride, out + v * W,
-                         out_stride, steps, kept, weighted, rows + v)
+                         out_stride, steps, rows + v)
 
 
 cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, Sweep sweep,
@@ -271,7 +271,7 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
     cdef Row[real] row
     cdef Py_ssize_t i, j = 0
     if p.width > 1:
-        sweep_classes(scratch, operation, sweep, p, lane, lanes, rows)
+        sweep_classes(scratch, operation, sweep, p, lane, lanes, 0, p.n, rows)
         return
     if p.direct and p.row_threads == 1:
         while j < p.n:
@@ -288,7 +288,7 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
         if p.row_threads > 1:
             sweep_long_row(tag, operation, sweep, p, lane + i, &row)
         else:
-            sweep_classes(scratch, operation, sweep, p, lane + i, 1, &row)
+            sweep_classes(scratch, operation, sweep, p, lane + i, 1, 0, p.n, &row)
         if sweep == MAXIMUM:
             gather_maximum(rows[0], <int> i, row)
         elif sweep == ADD_UP:
@@ -296,15 +296,15 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
 
 
 cdef inline void sweep_classes(Scratch[real]& scratch, Operation operation, Sweep sweep,
-                               const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
-                               Row[real]* rows) noexcept nogil:
+                               const Problem& p, Py_ssize_t lane, Py_ssize_t lanes, Py_ssize_t j,
+                               Py_ssize_t end, Row[real]* rows) noexcept nogil:
+    # Over the classes from j on.
     cdef bint swept_before = sweep != MAXIMUM and not (sweep == ADD_UP and takes_pair(operation))
-    cdef Py_ssize_t j = 0
     while True:  # once for n = 0
-        visit(scratch, operation, sweep, p, lane, lanes, j, min(j + p.tile_classes, p.n), rows,
-              swept_before)
+        visit(scratch, operation, sweep, p, lane, lanes, j, min(j + p.tile_classes, end), rows,
+              swept_before and not p.piecewise)
         j += p.tile_classes
-        if j >= p.n:
+        if j >= end:
             return
 
 
@@ -360,7 +360,11 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
             set_anchors(&rows[0], vectors)
         sweep_group(scratch, operation, ADD_UP, p, lane, lanes, rows)
     if operation == CROSS_ENTROPY:
-        cross_entropy_group(scratch, at_label, labels, ignored, p, lane, lanes, rows)
+        find_losses(at_label, labels, ignored, p, lane, lanes, rows)
+        if p.out.data != NULL:
+            sweep_group(scratch, CROSS_ENTROPY, WRITE, p, lane, lanes, rows)
+            if p.label != NULL:
+                write_at_labels(at_label, labels, ignored, p, lane, lanes, 0, p.n)
         return
     for v in range(vectors):
         if p.n == 1:        # e / e, so that a single class gets exactly 1
@@ -538,6 +542,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         return
     p.row_threads = 1
     p.ahead = p.packed = 0
+    p.piecewise = False
     row_vectors = p.lanes * ((n + W - 1) // W)
     if are_short_products(operation, p, W, sizeof(real)):
         p.width = 1

@@ -358,6 +358,7 @@ struct Problem {
     std::ptrdiff_t packed;        // entries of memory a thread for groups that no tile holds
     std::ptrdiff_t ahead;         // bytes from a row to that of the next group, to be prefetched
     int row_threads;              // threads for the chunks of one row
+    bool piecewise;               // classes come piece by piece: nothing is kept between sweeps
 };
 
 // Whether the classes of a loss have weights beside that of the label.

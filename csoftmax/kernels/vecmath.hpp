@@ -121,6 +121,19 @@ template <class T> CSOFTMAX_INLINE Vec<T> term(Vec<T> x, const Anchor<T>& a) {
     terms(some, anchors, e);
     return e[0];
 }
+// The same in two words.
+template <class T> CSOFTMAX_INLINE Exact<T> term_exactly(Vec<T> x, const Anchor<T>& a) {
+    if constexpr (BY_LIBRARY<T>) {
+        return exact(term(x, a));
+    } else {
+        Vec<T> t[1] = {max(a.floor, x - a.shift)}, k[1];
+        Exact<T> e[1];
+        exp_reduced(t, k, e);
+        const Vec<T> scale =
+            from_bits<T>((bits(k[0]) - a.exponent) << Constants<T>::MANTISSA_BITS);
+        return {e[0].value * scale, e[0].error * scale};
+    }
+}
 
 template <class T, int N>
 CSOFTMAX_INLINE void find_anchors(const Vec<T> (&max)[N], Anchor<T> (&anchors)[N]) {
