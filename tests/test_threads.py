@@ -289,6 +289,7 @@ def large_calls(csm):
         bits(csm.softmax(x, axis=0)),
         bits(csm.logsumexp(x.reshape(1, -1))),
         bits(csm.cross_entropy_with_grad(x, labels)),
+        bits(csm.linear_cross_entropy(x[:, :2], normal((5000, 2)), labels)),
     ]
 
 

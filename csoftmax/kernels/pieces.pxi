@@ -131,9 +131,14 @@ cdef void take_step(real* tag, char* memory, Step step, Problem& p, Py_ssize_t f
     while p.tile_classes * p.group > TILE:
         p.tile_classes //= 2
     p.direct = W > 1 and is_direct(CROSS_ENTROPY, p, sizeof(real), True)
-    for g in prange(groups, num_threads=threads, schedule="static"):
-        take_step_of_group(rows + g * group, at_label + g * p.group, step, p, g * p.group,
-                           first, last)
+    if threads == 1:                          # no parallel region: this may be a forked child
+        for g in range(groups):
+            take_step_of_group(rows + g * group, at_label + g * p.group, step, p, g * p.group,
+                               first, last)
+    else:
+        for g in prange(groups, num_threads=threads, schedule="static"):
+            take_step_of_group(rows + g * group, at_label + g * p.group, step, p, g * p.group,
+                               first, last)
 
 
 cdef void take_step_of_group(Row[real]* rows, real* at_label, Step step, const Problem& whole,
