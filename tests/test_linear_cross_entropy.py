@@ -405,7 +405,7 @@ def test_special_values_in_pieces(csm, smoothing):
     x, weight = np.ones((4, 1)), np.zeros((classes, 1))
     labels = np.array([0, PIECE, classes - 1, 7])
     pieces = (slice(0, PIECE), slice(2 * PIECE, None), slice(3, 4), slice(None))
-    for value in (-np.inf, np.inf, np.nan, 1e299, -1e299):
+    for value in (-np.inf, np.inf, np.nan, 1e308, -1e308):
         for piece in pieces:
             bias = np.zeros(classes)
             bias[piece] = value

@@ -4,7 +4,6 @@
 # maxima and then its sums, which raise_anchor() joins to those before. After the last piece the
 # losses; then the gradient, a piece at a time, with the terms found once more. In between, the Row
 # of each register of samples is kept, and the gradient at each label.
-from libc.stdint cimport uintptr_t
 
 PIECE = int(CHUNK)    # classes: then sums are taken in the order that they always have
 
@@ -21,7 +20,7 @@ cdef class PiecewiseCrossEntropy:
     `add` takes the classes first <= j < last, PIECE of them or up to the last class, once their
     logits are there; after all, there are `losses`; and `write_gradient` puts the gradient in the
     place of logits. `target` holds int64 labels or, in the dtype of the logits, probabilities;
-    `scale` and `class_weight` are those of `csoftmax.losses.Problem`.
+    `scale` (samples,) and `class_weight` are those of `csoftmax.losses.Problem`.
     """
     cdef Problem p
     cdef char dtype
@@ -48,7 +47,7 @@ cdef class PiecewiseCrossEntropy:
         self.p.ignore_index = -1            # none of those that are here
         self.p.scale = cnp.PyArray_BYTES(scale)
         self.p.scale_bytes = <int> cnp.PyArray_ITEMSIZE(scale)
-        self.p.scale_stride = cnp.PyArray_STRIDES(scale)[0] if cnp.PyArray_NDIM(scale) else 0
+        self.p.scale_stride = cnp.PyArray_STRIDES(scale)[0]
         self.p.factor = 1
         self.p.class_weight = view(cnp.PyArray_BYTES(class_weight), 0,
                                    cnp.PyArray_STRIDES(class_weight)[0], False)
@@ -75,7 +74,7 @@ cdef class PiecewiseCrossEntropy:
     cdef void take(self, Step step, Py_ssize_t first, Py_ssize_t last):
         cdef Py_ssize_t entries = self.p.lanes * (last - first)
         cdef int threads = <int> min(<Py_ssize_t> get_num_threads(), entries // SHARE + 1)
-        cdef char* memory = <char*> ((<uintptr_t> self.memory + 63) & ~<uintptr_t> 63)
+        cdef char* memory = aligned(self.memory)
         with nogil:
             if self.dtype == b'f':
                 take_step(<float*> NULL, memory, step, self.p, first, last, threads)
@@ -107,7 +106,7 @@ cdef inline View matrix_view(cnp.ndarray a) noexcept:
 
 cdef Py_ssize_t bytes_of_rows(real* tag, Py_ssize_t lanes) noexcept nogil:
     cdef Py_ssize_t W = lanes_of(tag), vectors = (lanes + W - 1) // W
-    return vectors * (sizeof(Row[real]) + W * sizeof(real)) + 64
+    return vectors * (sizeof(Row[real]) + W * sizeof(real)) + LINE
 
 
 cdef void take_step(real* tag, char* memory, Step step, Problem& p, Py_ssize_t first,

@@ -4,6 +4,7 @@ from libc.stdint cimport uintptr_t
 
 cdef enum:
     TERMS_OF_THREAD = 1 << 19     # multiplications that are worth waking one
+    LINE = 64                     # bytes of a cache line, and of the largest register
 
 
 def multiply(cnp.ndarray a, cnp.ndarray b, cnp.ndarray out, bint add):
@@ -24,6 +25,11 @@ def multiply(cnp.ndarray a, cnp.ndarray b, cnp.ndarray out, bint add):
         raise MemoryError("csoftmax: no memory for the panels of a matrix product")
 
 
+cdef inline char* aligned(void* memory) noexcept nogil:
+    # The first address in it where a line begins.
+    return <char*> ((<uintptr_t> memory + LINE - 1) // LINE * LINE)
+
+
 cdef Matrix[real] matrix_of(const real* tag, cnp.ndarray a) noexcept:
     cdef Matrix[real] m
     m.data = <real*> cnp.PyArray_DATA(a)
@@ -40,8 +46,8 @@ cdef bint multiply_arrays(const real* tag, cnp.ndarray a, cnp.ndarray b, cnp.nda
     cdef Py_ssize_t terms = result.rows * result.columns * first.columns
     cdef Py_ssize_t parts = min(<Py_ssize_t> get_num_threads(), 1 + terms // TERMS_OF_THREAD), i
     cdef Py_ssize_t room = product_scratch(tag)
-    cdef void* memory = PyMem_RawMalloc(parts * room * sizeof(real) + 64)
-    cdef real* scratch = <real*> ((<uintptr_t> memory + 63) & ~<uintptr_t> 63)
+    cdef void* memory = PyMem_RawMalloc(parts * room * sizeof(real) + LINE)
+    cdef real* scratch = <real*> aligned(memory)
     if memory == NULL:
         return False
     with nogil:

@@ -122,6 +122,11 @@ template <class T> CSOFTMAX_INLINE void set_anchors(Row<T>* rows, std::ptrdiff_t
     for (; vectors > 0; --vectors, ++rows) set_some_anchors<1>(rows);
 }
 
+// A product with no error that an overflow has spoilt.
+template <class T> CSOFTMAX_INLINE Exact<T> without_overflow(Exact<T> a) {
+    return {a.value, choose(abs(a.value) > abs(a.error), a.error, broadcast(T(0)))};
+}
+
 // Rows whose classes come piece by piece have an anchor that grows with the maximum. Before the first,
 template <class T> CSOFTMAX_INLINE void start_pieces(Row<T>& row, Order order) {
     start(row, order, true);
@@ -144,12 +149,15 @@ template <class T> CSOFTMAX_APART void raise_anchor(Row<T>& row, bool weighted) 
     row.sum.total.error = choose(grown, sum.error, row.sum.total.error);
     row.ties = choose(grown, zero, row.ties);
     if (!weighted) return;
-    const Vec<T> weight = row.weight.total.value;
-    Exact<T> gaps = multiply_exactly(row.weight.total, two_sum(row.max, Vec<T>{-before.max.v}));
-    gaps.error = choose(abs(gaps.value) > abs(gaps.error), gaps.error, zero);  // overflow
-    gaps.value = choose(grown, choose(abs(weight) <= zero, zero, gaps.value), zero);
-    gaps.error = choose(grown, choose(abs(weight) <= zero, zero, gaps.error), zero);
-    row.spread.total = add_any(row.spread.total, gaps);
+    // Scaled down, as the halves of two_product must not overflow.
+    const Vec<T> down = broadcast(T(0x1p-32)), up = broadcast(T(0x1p+32));
+    const Exact<T> gap = two_sum(row.max * down, Vec<T>{-before.max.v} * down);
+    const Exact<T> scaled = multiply_exactly(row.weight.total, gap);
+    const Exact<T> gaps = without_overflow(Exact<T>{scaled.value * up, scaled.error * up});
+    const Vec<T> weight = choose(grown, row.weight.total.value, zero);
+    const auto nothing = abs(weight) <= zero;
+    row.spread.total = add_any(row.spread.total, {choose(nothing, zero, gaps.value),
+                                                  choose(nothing, zero, gaps.error)});
 }
 
 // Rows that lie along registers are swept one by one, in a Row whose lanes all belong to it. What
@@ -237,10 +245,8 @@ template <class T> CSOFTMAX_INLINE Vec<T> gap(Vec<T> w, Vec<T> x, const Anchor<T
 // sum of w (log(sum(exp(x))) - x), the logarithm being max + log.
 template <class T> CSOFTMAX_INLINE Vec<T> weighted_loss(const Row<T>& row, Exact<T> log) {
     const Exact<T>& weight = row.weight.total;
-    Exact<T> product = two_product(weight.value, log.value);
-    Vec<T> error = product.error + fma(weight.value, log.error, weight.error * log.value);
-    product.error = choose(abs(product.value) > abs(error), error, broadcast(T(0)));  // overflow
-    return rounded(add_any(row.spread.total, product));
+    Exact<T> product = multiply_exactly(weight, log);
+    return rounded(add_any(row.spread.total, without_overflow(product)));
 }
 
 // a b, and 0 where a is 0 though b may be infinite or NaN.
