@@ -24,8 +24,8 @@ __all__ = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
 OPERANDS = ("x", "weight", "bias")
 
 CACHE = 4 << 20  # bytes of samples and logits that a block should have: they are read often
-LOGITS = 28 << 20  # bytes of logits that it may have in order to have
-GOOD_ROWS = 224  # samples: with fewer, products wait for the memory of weight and its gradient
+LOGITS = 24 << 20  # bytes of logits that it may have in order to have
+GOOD_ROWS = 192  # samples: with fewer, products wait for the memory of weight and its gradient
 LEAST_ROWS = 48  # and never fewer than these: 49 MB of logits for 256,000 classes in float32
 WHOLE_ROWS = 16  # samples in a multiple of these leave few lanes of the products empty
 
@@ -65,7 +65,7 @@ def linear_cross_entropy(
         As in `csoftmax.cross_entropy`.
     block_size : int, optional
         Number of samples that are taken at a time. By default so many that samples and logits of a
-        block take 4 MB, but at least 224 samples as long as their logits take at most 29 MB, and 48
+        block take 4 MB, but at least 192 samples as long as their logits take at most 25 MB, and 48
         in any case.
 
     Returns

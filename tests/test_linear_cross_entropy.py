@@ -434,13 +434,13 @@ def test_memory(compiled, target, wrt):
     finally:
         tracemalloc.stop()
     wanted = sum(gradient.nbytes for gradient in gradients if gradient is not None)
-    block = 224 * classes * (4 + 4 * (target == "probabilities"))  # these are of float64
+    block = 192 * classes * (4 + 4 * (target == "probabilities"))  # these are of float64
     assert peak < wanted + block + compiled.get_num_threads() * (1 << 20) + (1 << 20)
 
 
 @pytest.mark.parametrize(
     ("shape", "megabytes"),
-    [((4096, 512, 32000), 28), ((4096, 256, 256000), 47), ((100000, 64, 10), 4), ((8, 1, 1), 4)],
+    [((4096, 512, 32000), 24), ((4096, 256, 256000), 47), ((100000, 64, 10), 4), ((8, 1, 1), 4)],
 )
 def test_default_block(compiled, shape, megabytes):
     samples, features, classes = shape
