@@ -242,6 +242,18 @@ template <class T> CSOFTMAX_INLINE Exact<T> log_reduced(Vec<T> k, Vec<T> f, Vec<
     return {y.value, y.error + near.error};
 }
 
+// m of a = m 2^k with 1 <= |m| < 2; for 0, subnormals and infinities any such number.
+template <class T> CSOFTMAX_INLINE Vec<T> mantissa(Vec<T> a) {
+    if constexpr (BY_LIBRARY<T>) {
+        int k;
+        const T m = std::frexp(a.v, &k);
+        return {std::abs(m) < 1 && std::abs(m) > 0 ? 2 * m : T(1)};
+    } else {
+        const auto one = bits(broadcast(T(1))), infinity = bits(broadcast(INFINITE<T>));
+        return from_bits<T>((bits(a) & ~infinity) | one);
+    }
+}
+
 // u = 2^k m with m in [sqrt(1/2), sqrt(2)), for normal u > 0.
 template <class T> CSOFTMAX_INLINE Vec<T> split_exponent(Vec<T> u, Vec<T>& k) {
     using C = Constants<T>;
