@@ -7,6 +7,9 @@
 
 PIECE = int(CHUNK)    # classes: then sums are taken in the order that they always have
 
+cdef enum:
+    STRIPE = 256      # classes that are written together
+
 cdef enum Step:
     START_ROWS
     ADD_PIECE
@@ -111,8 +114,11 @@ cdef Py_ssize_t bytes_of_rows(real* tag, Py_ssize_t lanes) noexcept nogil:
 
 cdef void take_step(real* tag, char* memory, Step step, Problem& p, Py_ssize_t first,
                     Py_ssize_t last, int threads) noexcept nogil:
-    # Over all groups of samples, as many for each thread.
-    cdef Py_ssize_t W = lanes_of(tag), vectors = (p.lanes + W - 1) // W, group, groups, g
+    # Over all groups of samples, as many for each thread; to write, over all stripes of the classes
+    # and in each over all groups: then a thread has the classes that it has in the products.
+    cdef Py_ssize_t W = lanes_of(tag), vectors = (p.lanes + W - 1) // W, group, groups, g, i
+    cdef Py_ssize_t stripe = STRIPE if step == WRITE_PIECE else max(<Py_ssize_t> 1, last - first)
+    cdef Py_ssize_t visits, j
     cdef Row[real]* rows = <Row[real]*> memory
     cdef real* at_label = <real*> (rows + vectors)
     if step == START_ROWS:
@@ -130,14 +136,19 @@ cdef void take_step(real* tag, char* memory, Step step, Problem& p, Py_ssize_t f
     while p.tile_classes * p.group > TILE:
         p.tile_classes //= 2
     p.direct = W > 1 and is_direct(CROSS_ENTROPY, p, sizeof(real), True)
+    visits = groups * max(<Py_ssize_t> 1, (last - first + stripe - 1) // stripe)
     if threads == 1:                          # no parallel region: this may be a forked child
-        for g in range(groups):
-            take_step_of_group(rows + g * group, at_label + g * p.group, step, p, g * p.group,
-                               first, last)
+        for i in range(visits):
+            g = i % groups
+            j = first + i // groups * stripe
+            take_step_of_group(rows + g * group, at_label + g * p.group, step, p, g * p.group, j,
+                               min(j + stripe, last))
     else:
-        for g in prange(groups, num_threads=threads, schedule="static"):
-            take_step_of_group(rows + g * group, at_label + g * p.group, step, p, g * p.group,
-                               first, last)
+        for i in prange(visits, num_threads=threads, schedule="static"):
+            g = i % groups
+            j = first + i // groups * stripe
+            take_step_of_group(rows + g * group, at_label + g * p.group, step, p, g * p.group, j,
+                               min(j + stripe, last))
 
 
 cdef void take_step_of_group(Row[real]* rows, real* at_label, Step step, const Problem& whole,
