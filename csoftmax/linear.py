@@ -23,11 +23,11 @@ __all__ = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
 
 OPERANDS = ("x", "weight", "bias")
 
-CACHE = 4 << 20  # bytes of samples and logits that a block should have: they are read often
+CACHE = 5 << 20  # bytes of samples and a piece of logits that a block should have: read often
 LOGITS = 24 << 20  # bytes of logits that it may have in order to have
 GOOD_ROWS = 192  # samples: with fewer, products wait for the memory of weight and its gradient
 LEAST_ROWS = 48  # and never fewer than these: 49 MB of logits for 256,000 classes in float32
-WHOLE_ROWS = 16  # samples in a multiple of these leave few lanes of the products empty
+WHOLE_ROWS = 32  # samples in a multiple of these leave no lanes of the products empty
 
 
 def linear_cross_entropy(
@@ -64,9 +64,10 @@ def linear_cross_entropy(
     class_weight, sample_weight, ignore_index, label_smoothing, reduction
         As in `csoftmax.cross_entropy`.
     block_size : int, optional
-        Number of samples that are taken at a time. By default so many that samples and logits of a
-        block take 4 MB, but at least 192 samples as long as their logits take at most 25 MB, and 48
-        in any case.
+        Number of samples that are taken at a time. By default so many that they and their logits,
+        up to 4096 classes, take 5 MB, but at least 192 samples; fewer if the logits of a block
+        would take more than 25 MB, and 48 in any case. Target probabilities that are to be
+        converted count as much as logits.
 
     Returns
     -------
@@ -187,7 +188,7 @@ class _Linear(NamedTuple):
     result: DType
     samples: tuple[int, ...]  # shape of the samples, N in all
     axis: int
-    block_size: int
+    block_size: int | None
 
     @classmethod
     @np.errstate(all="ignore")
@@ -218,10 +219,10 @@ class _Linear(NamedTuple):
                 f"bias has shape {b.shape}: expected {w.shape[:1]}, one number a class"
             )
         dtype = arguments.computing_dtype(result)
-        if block_size is None:
-            rows = _block_size(len(w), features, dtype.itemsize)
-        elif (rows := arguments.integer(block_size, "block_size", "an integer or None")) < 1:
-            raise ValueError(f"block_size is {block_size}: expected at least 1")
+        if block_size is not None:
+            block_size = arguments.integer(block_size, "block_size", "an integer or None")
+            if block_size < 1:
+                raise ValueError(f"block_size is {block_size}: expected at least 1")
         samples = a.shape[:axis] + a.shape[axis + 1 :]
         return cls(
             np.moveaxis(a, axis, -1).reshape(int(np.prod(samples)), features),
@@ -230,7 +231,7 @@ class _Linear(NamedTuple):
             result,
             samples,
             axis,
-            rows,
+            block_size,
         )
 
     def problem(self, target: ArrayLike, *options: Any) -> Problem:
@@ -277,8 +278,10 @@ class _Linear(NamedTuple):
             target = np.moveaxis(target, self.axis, -1).reshape(len(self.x), classes)
         scale = scale.reshape(-1) if scale.ndim else np.broadcast_to(scale, len(self.x))
         count = len(self.x) if kept is None else len(kept)
-        size = max(1, min(self.block_size, count))
         dtype = self.weight.dtype
+        converted = target.dtype.kind != "i" and target.dtype != dtype
+        size = self.block_size or _block_size(classes, features, dtype.itemsize * (1 + converted))
+        size = max(1, min(size, count))
         buffer = np.empty((classes, size), dtype)
 
         for start in range(0, count, size):
@@ -348,10 +351,11 @@ class _Linear(NamedTuple):
 
 
 def _block_size(classes: int, features: int, itemsize: int) -> int:
-    in_cache = CACHE // max(1, (classes + features) * itemsize)
+    # `itemsize`: bytes for a sample and a class
+    in_cache = CACHE // max(1, (min(classes, kernels.PIECE) + features) * itemsize)
     allowed = LOGITS // max(1, classes * itemsize)
-    rows = max(LEAST_ROWS, min(max(in_cache, GOOD_ROWS), allowed))
-    return rows // WHOLE_ROWS * WHOLE_ROWS
+    rows = min(max(in_cache, GOOD_ROWS), allowed)
+    return max(LEAST_ROWS, rows // WHOLE_ROWS * WHOLE_ROWS)
 
 
 def _common(a: DType, b: DType) -> DType:
