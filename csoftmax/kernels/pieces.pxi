@@ -57,7 +57,7 @@ cdef class PiecewiseCrossEntropy:
         self.p.smoothing = smoothing
         self.p.piecewise = True
         self.p.streamed = False
-        self.p.packed = self.p.ahead = 0
+        self.p.packed = self.p.ahead = self.p.out_ahead = 0
         self.p.row_threads = 1
         self.memory = <char*> malloc(self.room())
         if self.memory == NULL:

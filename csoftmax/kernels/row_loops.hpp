@@ -268,10 +268,12 @@ CSOFTMAX_INLINE void add_weights_of_row(const T* x, std::ptrdiff_t n, const Weig
     sums.spread = spread;
 }
 
-// The writing sweep of one row, `i` among the rows: what it is divided by and so on is in lane i.
+// The writing sweep of one row, `i` among the rows: what it is divided by and so on is in lane i. Asks
+// for the lines `ahead` bytes behind those that it writes, unless that is 0.
 template <Operation operation, class T>
 CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n, bool streamed,
-                               const Row<T>& rows, int i, const WeightsOfRow<T>& w) {
+                               std::ptrdiff_t ahead, const Row<T>& rows, int i,
+                               const WeightsOfRow<T>& w) {
     const Divisor<T> divisor = spread(rows.divisor, i);
     const Vec<T> factor = spread(rows.factor, i), offset = spread(rows.offset, i);
     const Vec<T> maximum = spread(rows.max, i), total = spread(rows.total, i);
@@ -304,6 +306,7 @@ CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n,
                     result = at_or_below_peak(a.x, (total - a.y) * offset - lack,
                                               result - a.y * offset, peak);
             }
+            if (ahead != 0) prefetch_to_write(reinterpret_cast<const char*>(out + j) + ahead);
             store(out + j, result, part);
         });
 }

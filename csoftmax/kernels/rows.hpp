@@ -118,7 +118,8 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
     } else {
         for (int i = 0; i < lanes; ++i)
             write_row<weighted ? WEIGHTS : operation>(keeps ? out(i) : x(i), y(i), out(i), n,
-                                                      p.streamed, rows, i, weights(i));
+                                                      p.streamed, p.out_ahead, rows, i,
+                                                      weights(i));
         if (p.streamed) end_stream();
     }
 }

@@ -136,7 +136,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         ptrdiff_t count
         ptrdiff_t group, width, tile_classes
         bint streamed, direct
-        ptrdiff_t packed, ahead
+        ptrdiff_t packed, ahead, out_ahead
         int row_threads
         bint piecewise
     bint has_weights(const Problem&)

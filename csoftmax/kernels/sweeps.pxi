@@ -27,6 +27,9 @@ cdef enum:
     STREAMED_ROW = 32768   # and of each row: its ends are stored twice
     STRIP = 512             # registers of a row between terms and their sum: they stay in L1
     GROUP_BYTES = 16384    # of rows that a group in row form has;
+    FETCHED_GROUP = 8192   # where lines of the next result are asked for before it is written;
+    FETCHED_BYTES = 1048576  # of rows beyond which that is done, for
+    FETCHED_ROW = 262144   # rows up to these
     PAIR_BYTES = 4096      # where memory is all that takes time, reads and writes take turns sooner
     WAVE = 256             # chunks of one row between two additions of their sums
     SERIAL_BELOW = 65536   # entries that do not pay for waking threads
@@ -535,14 +538,16 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     cdef Py_ssize_t n = max(p.n, <Py_ssize_t> 1)
     cdef Py_ssize_t vectors = (p.lanes + W - 1) // W
     cdef Py_ssize_t groups, g, row_vectors, room, rows = p.outer * p.lanes
+    cdef Py_ssize_t row
+    cdef bint fetched
     cdef real* packed = NULL
     threads = <int> min(<Py_ssize_t> threads, rows * n // SHARE + 1)
     if operation == SAMPLE:
         sample_rows(tag, p, threads)
         return
     p.row_threads = 1
-    p.ahead = p.packed = 0
-    p.piecewise = False
+    p.ahead = p.out_ahead = p.packed = 0
+    p.piecewise = p.streamed = False
     row_vectors = p.lanes * ((n + W - 1) // W)
     if are_short_products(operation, p, W, sizeof(real)):
         p.width = 1
@@ -584,15 +589,21 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         if p.x.temperature != 1 and threads > 1 and rows < 2 * threads:
             p.direct = False
         if p.direct:
-            p.group = ((PAIR_BYTES if takes_pair(operation) else GROUP_BYTES)
-                       // (n * <Py_ssize_t> sizeof(real) * tiles_of(operation, p)))
+            p.streamed = is_streamed(operation, p, sizeof(real))
+            row = n * <Py_ssize_t> sizeof(real)
+            fetched = (writes_rows(operation) and operation != LOG_SOFTMAX and p.out.data != NULL
+                       and not p.streamed and row <= FETCHED_ROW and rows * row > FETCHED_BYTES)
+            p.group = ((PAIR_BYTES if takes_pair(operation) else
+                        FETCHED_GROUP if fetched else GROUP_BYTES)
+                       // (row * tiles_of(operation, p)))
             p.group = max(<Py_ssize_t> 1, min(W, min(p.group, rows // threads)))
             if p.lanes > p.group:
                 p.ahead = p.group * p.x.lane_stride
+                if fetched:
+                    p.out_ahead = p.group * p.out.lane_stride
         if rows < 2 * threads and p.n > 2 * CHUNK:
             p.row_threads = threads
             threads = 1
-    p.streamed = is_streamed(operation, p, sizeof(real))
     groups = p.outer * ((p.lanes + p.group - 1) // p.group)
     if p.packed and not p.direct:
         packed = <real*> malloc(threads * p.packed * sizeof(real))
