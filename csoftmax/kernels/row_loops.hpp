@@ -306,7 +306,7 @@ CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n,
                     result = at_or_below_peak(a.x, (total - a.y) * offset - lack,
                                               result - a.y * offset, peak);
             }
-            if (ahead != 0) prefetch_to_write(reinterpret_cast<const char*>(out + j) + ahead);
+            if (ahead != 0) prefetch_to_write(out + j, ahead);
             store(out + j, result, part);
         });
 }

@@ -188,9 +188,9 @@ CSOFTMAX_INLINE void prefetch_far(const void* p, std::ptrdiff_t bytes) {
 #endif
 }
 // and for lines that will be written, without being read first.
-CSOFTMAX_INLINE void prefetch_to_write(const void* p) {
+CSOFTMAX_INLINE void prefetch_to_write(const void* p, std::ptrdiff_t bytes = 0) {
 #if defined(__GNUC__)
-    __builtin_prefetch(p, 1);
+    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + bytes), 1);
 #endif
 }
 

@@ -124,7 +124,8 @@ CSOFTMAX_INLINE void walk(const View& view, std::ptrdiff_t lane, std::ptrdiff_t 
 }
 
 // Classes from the one that is moved to the one that is asked for: the processor does not foresee
-// strides beyond a page. Strides of a power of 2 leave room for eight cache lines or so.
+// strides beyond a page. Strides of a power of 2 leave room for eight cache lines or so. Of fewer than
+// FAR_AHEAD classes the lanes behind these are asked for, which the next group will move.
 constexpr std::ptrdiff_t AHEAD = 6, FAR_AHEAD = 32;
 
 // Whether contiguous rows of n entries can be moved to or from column form LANES at a time: pieces
@@ -214,6 +215,7 @@ inline void load_run(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdif
                       std::ptrdiff_t j0, std::ptrdiff_t j1, std::ptrdiff_t width, T fill) {
     const std::ptrdiff_t n = j1 - j0;
     const std::ptrdiff_t size = sizeof(T);
+    const bool few = n < FAR_AHEAD;  // no tile of many classes holds so few of them
     const char* data = view.data + lane * view.lane_stride + j0 * view.class_stride;
     if (view.mask) {
         walk(view, lane, lanes, j0, j1, width,
@@ -226,8 +228,8 @@ inline void load_run(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdif
         for (std::ptrdiff_t j = 0; j < n; ++j) {
             const char* from = data + j * view.class_stride;
             for (std::ptrdiff_t k = 0; k < lanes * size; k += 64) {
-                prefetch(from + k, AHEAD * view.class_stride);
-                prefetch_far(from + k, FAR_AHEAD * view.class_stride);
+                if (!few) prefetch(from + k, AHEAD * view.class_stride);
+                prefetch_far(from + k, few ? lanes * size : FAR_AHEAD * view.class_stride);
             }
             std::memcpy(tile + j * width, from, lanes * size);
         }
@@ -270,6 +272,7 @@ inline void store_run(const T* tile, const View& view, std::ptrdiff_t lane, std:
                        std::ptrdiff_t j0, std::ptrdiff_t j1, std::ptrdiff_t width, T fill) {
     const std::ptrdiff_t n = j1 - j0;
     const std::ptrdiff_t size = sizeof(T);
+    const bool few = n < FAR_AHEAD;  // no tile of many classes holds so few of them
     char* data = view.data + lane * view.lane_stride + j0 * view.class_stride;
     if (view.mask) {
         walk(view, lane, lanes, j0, j1, width,
@@ -282,7 +285,7 @@ inline void store_run(const T* tile, const View& view, std::ptrdiff_t lane, std:
         for (std::ptrdiff_t j = 0; j < n; ++j) {
             char* to = data + j * view.class_stride;
             for (std::ptrdiff_t k = 0; k < lanes * size; k += 64)
-                prefetch(to + k, AHEAD * view.class_stride);
+                prefetch_to_write(to + k, few ? lanes * size : AHEAD * view.class_stride);
             std::memcpy(to, tile + j * width, lanes * size);
         }
     } else {
