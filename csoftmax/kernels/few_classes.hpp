@@ -11,16 +11,17 @@
 namespace csoftmax {
 
 constexpr int FEW_CLASSES = 10;
+constexpr int VERY_FEW = 6;  // entries of a row that no register pays for
 // Registers of rows of N classes that are computed together, as far as there are registers.
 template <int N> constexpr int SIDE_BY_SIDE = N <= 4 ? 2 : 1;
-constexpr int VERY_FEW = 6;  // entries of a row that a loop of its own pays for
 
 // call(n), as a constant.
-template <int N = 2, class Call> CSOFTMAX_INLINE void with_count(std::ptrdiff_t n, Call call) {
+template <int N = 2, int LAST = FEW_CLASSES, class Call>
+CSOFTMAX_INLINE void with_count(std::ptrdiff_t n, Call call) {
     if (n == N)
         call(std::integral_constant<int, N>{});
-    else if constexpr (N < FEW_CLASSES)
-        with_count<N + 1>(n, call);
+    else if constexpr (N < LAST)
+        with_count<N + 1, LAST>(n, call);
 }
 
 // N classes, their registers `stride` apart, of M registers of rows side by side.
@@ -156,8 +157,75 @@ inline void multiply_few_classes(std::ptrdiff_t n, const T* y, std::ptrdiff_t st
         });
 }
 
-// The same for short rows that lie one after the other, entry by entry: so little arithmetic is
-// sooner done than a row is moved to a lane. Sums are those of the registers above, to the last bit.
+// out[j * step] <- of each Q neighbouring lanes of the registers that with number j, in order.
+template <int Q, int step, class T>
+CSOFTMAX_INLINE void deal(const Vec<T> (&some)[Q], Vec<T>* out) {
+    if constexpr (Q == 1) {
+        out[0] = some[0];
+    } else {
+        Vec<T> even[Q / 2], odd[Q / 2];
+        for (int i = 0; i < Q / 2; ++i) {
+            even[i] = halves<1, false>(some[2 * i], some[2 * i + 1]);
+            odd[i] = halves<1, true>(some[2 * i], some[2 * i + 1]);
+        }
+        deal<Q / 2, 2 * step>(even, out);
+        deal<Q / 2, 2 * step>(odd, out + step);
+    }
+}
+// The same for short rows that lie one after the other, of N registers. The blocks of their sums change
+// places until each register has one of LANES rows. Sums are those above, to the last bit.
+template <int N, class T>
+CSOFTMAX_APART void write_products_of_rows(const T* y, std::ptrdiff_t stride, const T* grad,
+                                           std::ptrdiff_t grad_stride, T* out,
+                                           std::ptrdiff_t out_stride, std::ptrdiff_t n,
+                                           std::ptrdiff_t rows) {
+    constexpr int W = Vec<T>::LANES, Q = W / BLOCK;
+    const int last = int(n - (N - 1) * W), count = int((n + BLOCK - 1) / BLOCK);
+    const auto register_of = [&](const T* row, int k) {
+        return k + 1 < N ? load(row + k * W) : load_part(row + k * W, last, T(0));
+    };
+    for (; rows > 0; rows -= W) {
+        const std::ptrdiff_t group = rows < W ? rows : W;
+        Vec<T> blocks[N * Q];
+        for (int k = 0; k < N; ++k) {
+            Vec<T> sums[Q];
+            for (int s = 0; s < Q; ++s) {
+                Vec<T> chains[2], p[2], q[2];
+                for (int pair = 0; pair < 2; ++pair) {
+                    for (int i = 0; i < 2; ++i) {  // beyond the last row once more that
+                        const std::ptrdiff_t r = std::min<std::ptrdiff_t>(4 * s + 2 * pair + i, group - 1);
+                        p[i] = register_of(y + r * stride, k);
+                        q[i] = register_of(grad + r * grad_stride, k);
+                    }
+                    chains[pair] = halves<2, false>(p[0], p[1]) * halves<2, false>(q[0], q[1]);
+                    chains[pair] = fma(halves<2, true>(p[0], p[1]), halves<2, true>(q[0], q[1]),
+                                       chains[pair]);
+                }
+                sums[s] = halves<1, false>(chains[0], chains[1]) + halves<1, true>(chains[0], chains[1]);
+            }
+            deal<Q, 1>(sums, blocks + k * Q);
+        }
+        Exact<T> sum = exact(broadcast(T(0)));
+        for (int k = 0; k < N * Q; ++k)
+            if (k < count) sum = add_any(sum, exact(blocks[k]));
+        T high[W], low[W];
+        store(high, sum.value);
+        store(low, sum.error);
+        for (int i = 0; i < group; ++i, y += stride, grad += grad_stride, out += out_stride) {
+            const Vec<T> value = broadcast(high[i]), error = broadcast(low[i]);
+            const auto product = [&](Vec<T> p, Vec<T> q) { return p * ((q - error) - value); };
+            if constexpr (N == 1) {
+                store_part(out, product(load_part(y, last, T(0)), load_part(grad, last, T(0))), last);
+            } else {
+                const Vec<T> end = product(load(y + n - W), load(grad + n - W));
+                for (int k = 0; k < N - 1; ++k)
+                    store(out + k * W, product(load(y + k * W), load(grad + k * W)));
+                store(out + n - W, end);
+            }
+        }
+    }
+}
+// The same entry by entry.
 template <class T> CSOFTMAX_INLINE T fma_of(T a, T b, T c) {
 #if defined(CSOFTMAX_FUSED)
     return std::fma(a, b, c);
@@ -183,18 +251,27 @@ CSOFTMAX_INLINE void multiply_short_rows(Count n, const T* y, std::ptrdiff_t str
         for (std::ptrdiff_t j = 0; j < n; ++j) out[j] = y[j] * ((grad[j] - error) - sum);
     }
 }
+// Whether that pays; else a register of rows is transposed.
+template <class T> inline bool multiplies_rows(const T*, std::ptrdiff_t n) {
+    if (sizeof(T) == 8) return Vec<T>::LANES > 1 && 0 < n && n <= FEW;
+    return Vec<T>::LANES >= 8 && 2 * BLOCK < n && n <= FEW;
+}
 template <class T>
 CSOFTMAX_APART void write_products_of_rows(const T* y, std::ptrdiff_t stride, const T* grad,
                                            std::ptrdiff_t grad_stride, T* out,
                                            std::ptrdiff_t out_stride, std::ptrdiff_t n,
                                            std::ptrdiff_t rows) {
-    const auto multiply = [&](auto count) {
-        multiply_short_rows(count, y, stride, grad, grad_stride, out, out_stride, rows);
-    };
-    if (n < 2 || n > VERY_FEW)
-        multiply(n);
+    constexpr int W = Vec<T>::LANES;
+    if (n <= VERY_FEW)
+        with_count<1, VERY_FEW>(n, [&](auto count) {
+            multiply_short_rows(count, y, stride, grad, grad_stride, out, out_stride, rows);
+        });
+    else if constexpr (W < BLOCK)
+        multiply_short_rows(n, y, stride, grad, grad_stride, out, out_stride, rows);
     else
-        with_count(n, multiply);
+        with_count<1, (FEW + W - 1) / W>((n + W - 1) / W, [&](auto count) {
+            write_products_of_rows<count.value>(y, stride, grad, grad_stride, out, out_stride, n, rows);
+        });
 }
 
 }  // namespace csoftmax

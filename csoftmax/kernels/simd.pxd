@@ -186,6 +186,7 @@ cdef extern from "few_classes.hpp" namespace "csoftmax" nogil:
     void multiply_few_classes[T](ptrdiff_t n, const T* y, ptrdiff_t stride, const T* grad,
                                  ptrdiff_t grad_stride, T* out, ptrdiff_t out_stride,
                                  ptrdiff_t vectors)
+    bint multiplies_rows[T](const T*, ptrdiff_t n)
     void write_products_of_rows[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride,
                                    T* out, ptrdiff_t out_stride, ptrdiff_t n, ptrdiff_t rows)
 

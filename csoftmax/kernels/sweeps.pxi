@@ -341,7 +341,7 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
     if p.direct and p.x.temperature != 1:
         run_divided(packed, operation, p, lane, lanes)
         return
-    if fold and p.n <= FEW and operation == SOFTMAX_VJP and W > 1:
+    if fold and operation == SOFTMAX_VJP and multiplies_rows(x, p.n):
         write_products_of_rows(
             <const real*> (p.x.data + lane * p.x.lane_stride), p.x.lane_stride // size,
             <const real*> (p.y.data + lane * p.y.lane_stride), p.y.lane_stride // size,
@@ -506,10 +506,11 @@ cdef bint pays_directly(Operation operation, const Problem& p, Py_ssize_t size) 
     return takes_pair(operation) or keeps_terms(operation)
 
 
-cdef bint are_short_products(Operation operation, const Problem& p, Py_ssize_t W,
-                             Py_ssize_t size) noexcept nogil:
-    # Whether the rows of a vector-Jacobian product are done entry by entry, as pays in float64.
-    if operation != SOFTMAX_VJP or size != 8 or W == 1 or not 0 < p.n <= FEW:
+cdef inline bint are_short_products(const real* tag, Operation operation,
+                                    const Problem& p) noexcept nogil:
+    # Whether the rows of a vector-Jacobian product are short, and multiplied where they are.
+    cdef Py_ssize_t size = sizeof(real)
+    if operation != SOFTMAX_VJP or not multiplies_rows(tag, p.n):
         return False
     return (is_direct(operation, p, size, False) and is_aligned(p.x, size) and is_aligned(p.y, size)
             and is_aligned(p.out, size))
@@ -549,7 +550,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     p.ahead = p.out_ahead = p.packed = 0
     p.piecewise = p.streamed = False
     row_vectors = p.lanes * ((n + W - 1) // W)
-    if are_short_products(operation, p, W, sizeof(real)):
+    if are_short_products(tag, operation, p):
         p.width = 1
         p.tile_classes = n
         p.direct = True
