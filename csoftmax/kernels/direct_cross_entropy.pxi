@@ -30,6 +30,10 @@ cdef long double sum_of_losses(real* losses, char dtype, Problem& p, Py_ssize_t 
     cdef Py_ssize_t outer, lane
     cdef Problem q
     p.loss = view(<char*> losses, sizeof(real), 0, False)
+    if p.outer == 1 and p.lanes <= block:     # without copies, which take longer than a few rows
+        begin(CROSS_ENTROPY, dtype, p, RELEASE_FROM)
+        add_to_sum(total, losses, p.lanes)
+        return total.value()
     for outer in range(p.outer):
         lane = 0
         while lane < p.lanes:
@@ -45,14 +49,20 @@ cdef long double sum_at_labels(const Problem& p, char dtype, bint weighted, bint
     # Checks all labels; the sum of the weights of the samples that count, or their number.
     cdef long double total = 0
     cdef Py_ssize_t outer
+    if p.outer == 1:
+        return sum_of_matrix(p, dtype, weighted, ignores, bad)
     for outer in range(p.outer):
-        if dtype == b'd':
-            total += sum_weights[double](matrix(p, outer), weighted, ignores, bad[0])
-        elif dtype == b'g':
-            total += sum_weights[longdouble](matrix(p, outer), weighted, ignores, bad[0])
-        else:
-            total += sum_weights[float](matrix(p, outer), weighted, ignores, bad[0])
+        total += sum_of_matrix(matrix(p, outer), dtype, weighted, ignores, bad)
     return total
+
+
+cdef inline long double sum_of_matrix(const Problem& p, char dtype, bint weighted, bint ignores,
+                                      cpp_bool* bad) noexcept nogil:
+    if dtype == b'd':
+        return sum_weights[double](p, weighted, ignores, bad[0])
+    if dtype == b'g':
+        return sum_weights[longdouble](p, weighted, ignores, bad[0])
+    return sum_weights[float](p, weighted, ignores, bad[0])
 
 
 def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_index, smoothing,

@@ -35,7 +35,7 @@ inline void add_to_sum(LongSum<long double>& total, const T* x, std::ptrdiff_t n
             sums[k] = s;
         }
     }
-    for (int k = 0; k < N; ++k) {
+    for (int k = 0; k < N && k < n; ++k) {
         total.add(sums[k]);
         total.error += errors[k];
     }

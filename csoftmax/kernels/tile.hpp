@@ -251,15 +251,23 @@ template <class T>
 inline void load_tile(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdiff_t lanes,
                       std::ptrdiff_t j0, std::ptrdiff_t j1, std::ptrdiff_t width, T fill) {
     const std::ptrdiff_t n = j1 - j0;
-    if (width == 1)
-        for (std::ptrdiff_t j = n; j < round_up(n, Vec<T>::LANES); ++j) tile[j] = fill;
-    else if (lanes < width)
-        for (std::ptrdiff_t j = 0; j < n; ++j)
-            for (std::ptrdiff_t i = lanes; i < width; ++i) tile[j * width + i] = fill;
+    if (width > 1 && lanes == 1 && plain(view, view.class_stride, view.class_stride)) {
+        // one row in all lanes: registers that are written whole are soon loaded again
+        const char* from = view.data + lane * view.lane_stride + j0 * view.class_stride;
+        for (std::ptrdiff_t j = 0; j < n; ++j, from += view.class_stride)
+            for (std::ptrdiff_t i = 0; i < width; i += Vec<T>::LANES)
+                store(tile + j * width + i, broadcast(read<T>(from, false)));
+    } else {
+        if (width == 1)
+            for (std::ptrdiff_t j = n; j < round_up(n, Vec<T>::LANES); ++j) tile[j] = fill;
+        else if (lanes < width)
+            for (std::ptrdiff_t j = 0; j < n; ++j)
+                for (std::ptrdiff_t i = lanes; i < width; ++i) tile[j * width + i] = fill;
 
-    for_runs(view, j0, j1, [&](const View& run, std::ptrdiff_t a, std::ptrdiff_t b, std::ptrdiff_t j) {
-        load_run(tile + (j - j0) * width, run, lane, lanes, a, b, width, fill);
-    });
+        for_runs(view, j0, j1, [&](const View& run, std::ptrdiff_t a, std::ptrdiff_t b, std::ptrdiff_t j) {
+            load_run(tile + (j - j0) * width, run, lane, lanes, a, b, width, fill);
+        });
+    }
     if (view.temperature != 1) {
         const T temperature = T(view.temperature);
         for (std::ptrdiff_t i = 0; i < n * width; ++i) tile[i] /= temperature;
