@@ -19,6 +19,8 @@ CSOFTMAX_INLINE bool sweeps_rows(const T*, Operation operation, const Problem& p
     return operation != CCE && operation != CCE_GRADIENT;
 }
 
+constexpr std::size_t FETCHED_PAIR = 4096;  // bytes of rows of a pair whose next ones are asked for
+
 // One sweep over the classes j0 <= j < j1, at most a chunk, of the rows lane <= i < lane + lanes, at
 // most LANES of them: all of each, or of a single row.
 template <Operation operation, bool weighted, class T>
@@ -58,8 +60,13 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
         Single<T> ties[W];
         auto e = [&](int i) { return keeps ? out(i) : nullptr; };
         auto later = [&](int i) { return operation == LOG_SOFTMAX && !p.streamed ? out(i) : nullptr; };
+        const bool fetched = p.out_ahead != 0 && n * sizeof(T) <= FETCHED_PAIR;
         auto block_at = [&](int i) {
             return [&, i](std::ptrdiff_t j, auto count, auto last) {
+                for (std::size_t k = 0; fetched && k < count * W * sizeof(T); k += 64) {
+                    prefetch(x(i) + j, p.ahead + k);
+                    prefetch(y(i) + j, p.ahead + k);
+                }
                 return operation == SOFTMAX_VJP
                            ? block_of_products(x(i) + j, y(i) + j, count, last)
                            : block_of_entries(y(i) + j, count, last);
