@@ -139,7 +139,7 @@ CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, const T* later, std::ptr
 // The same for a few rows of COUNT registers side by side: a single sum of two.
 template <bool apart, int COUNT, int ROWS, class T, class X, class Out>
 CSOFTMAX_INLINE void add_terms_of_rows(X x, Out e, int first, std::ptrdiff_t n, const Row<T>& rows,
-                                       Vec<T>* sums, Single<T>* ties) {
+                                       std::ptrdiff_t ahead, Vec<T>* sums, Single<T>* ties) {
     constexpr int W = Vec<T>::LANES, N = COUNT * ROWS;
     static_assert(COUNT <= 2, "a sum of one word");
     const Part last{int(n - (COUNT - 1) * W)};
@@ -148,6 +148,7 @@ CSOFTMAX_INLINE void add_terms_of_rows(X x, Out e, int first, std::ptrdiff_t n, 
     for (int r = 0; r < ROWS; ++r) anchors[r] = spread(rows.anchor, first + r);
     for (int i = 0; i < N; ++i) {
         const T* from = x(first + i % ROWS) + i / ROWS * W;
+        prefetch(from, ahead);
         some[i] = i / ROWS + 1 < COUNT ? load(from) : load(from, last, -INFINITE<T>);
     }
     terms(some, anchors, some);
@@ -174,13 +175,14 @@ CSOFTMAX_INLINE void add_terms_of_rows(X x, Out e, int first, std::ptrdiff_t n, 
 }
 template <bool apart, int COUNT, class T, class X, class Out>
 CSOFTMAX_INLINE void add_terms_of_short_rows(X x, Out e, int lanes, std::ptrdiff_t n,
-                                             const Row<T>& rows, Vec<T>* sums, Single<T>* ties) {
+                                             const Row<T>& rows, std::ptrdiff_t ahead,
+                                             Vec<T>* sums, Single<T>* ties) {
     constexpr int ROWS = TOGETHER / COUNT;
     int i = 0;
     for (; i + ROWS <= lanes; i += ROWS)
-        add_terms_of_rows<apart, COUNT, ROWS>(x, e, i, n, rows, sums, ties);
+        add_terms_of_rows<apart, COUNT, ROWS>(x, e, i, n, rows, ahead, sums, ties);
     for (; ROWS > 1 && i < lanes; ++i)
-        add_terms_of_rows<apart, COUNT, 1>(x, e, i, n, rows, sums, ties);
+        add_terms_of_rows<apart, COUNT, 1>(x, e, i, n, rows, ahead, sums, ties);
 }
 
 // sum(visit_block) over the blocks of a row.

@@ -95,9 +95,11 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
                              ? exact_terms_of_row(x(i), n, spread(rows.max, i))
                              : exact(zero);
         } else if (short_rows && n <= W) {
-            add_terms_of_short_rows<apart, 1>(x, e, int(lanes), n, rows, one_word, ties);
+            add_terms_of_short_rows<apart, 1>(x, e, int(lanes), n, rows, p.ahead, one_word,
+                                              ties);
         } else if (short_rows) {
-            add_terms_of_short_rows<apart, 2>(x, e, int(lanes), n, rows, one_word, ties);
+            add_terms_of_short_rows<apart, 2>(x, e, int(lanes), n, rows, p.ahead, one_word,
+                                              ties);
         } else {
             for (int i = 0; i < lanes; ++i) {
                 RowSums<T> sums;
