@@ -180,6 +180,7 @@ CSOFTMAX_APART void write_products_of_rows(const T* y, std::ptrdiff_t stride, co
                                            std::ptrdiff_t out_stride, std::ptrdiff_t n,
                                            std::ptrdiff_t rows) {
     constexpr int W = Vec<T>::LANES, Q = W / BLOCK;
+    constexpr std::ptrdiff_t AHEAD = 2048;  // bytes
     const int last = int(n - (N - 1) * W), count = int((n + BLOCK - 1) / BLOCK);
     const auto register_of = [&](const T* row, int k) {
         return k + 1 < N ? load(row + k * W) : load_part(row + k * W, last, T(0));
@@ -214,6 +215,11 @@ CSOFTMAX_APART void write_products_of_rows(const T* y, std::ptrdiff_t stride, co
         for (int i = 0; i < group; ++i, y += stride, grad += grad_stride, out += out_stride) {
             const Vec<T> value = broadcast(high[i]), error = broadcast(low[i]);
             const auto product = [&](Vec<T> p, Vec<T> q) { return p * ((q - error) - value); };
+            for (int k = 0; k < N; ++k) {  // what groups to come will read and write
+                prefetch(y + k * W, AHEAD);
+                prefetch(grad + k * W, AHEAD);
+                prefetch_to_write(out + k * W, AHEAD);
+            }
             if constexpr (N == 1) {
                 store_part(out, product(load_part(y, last, T(0)), load_part(grad, last, T(0))), last);
             } else {
