@@ -296,10 +296,13 @@ template <class T> CSOFTMAX_INLINE Exact<T> sum_of_terms(const Row<T>& row, bool
     return sum;
 }
 
-// Puts all of the factor but a power of two into the divisor, which saves a rounding. With the power of
-// two the second word of the divisor could become subnormal, which some processors take long for.
+// Puts the factor into the divisor, which saves a rounding; of one below 1 all but the power of two, with
+// which the second word of the divisor could become subnormal: some processors take long for such
+// numbers. A power above 1 must not stay behind, as it would multiply the rounding of a subnormal.
 template <class T> CSOFTMAX_INLINE void fold_factor(Row<T>& row) {
-    const Vec<T> fold = mantissa(row.factor);
+    const Vec<T> size = abs(row.factor), some = mantissa(row.factor);
+    const Vec<T> most = choose(size <= broadcast(T(0x1p+24)), row.factor, some);
+    const Vec<T> fold = choose(size >= broadcast(T(1)), most, some);
     row.divisor = divisor(divide_exactly(sum_of_terms(row, true), exact(fold)));
     row.factor = row.factor / fold;
 }
