@@ -245,6 +245,29 @@ def test_results_beyond_the_cache_have_the_same_bits(compiled, name, shift, dtyp
     assert np.all(np.delete(memory, np.s_[shift : shift + out.size]) == 7)
 
 
+@pytest.mark.parametrize("classes", range(1, 34))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_of_short_rows(compiled, dtype, classes):
+    """Rows, columns and results in place of an operand have the same bits, however many rows."""
+    rng = np.random.default_rng(classes)
+    for samples in (1, 3, 16, 50):
+        y, grad = rng.standard_normal((2, samples, classes)).astype(dtype)
+        grad[0, 0], grad[-1, -1], y[samples // 2] = np.inf, np.nan, 0
+        with np.errstate(invalid="ignore"):
+            rows = compiled.softmax_vjp(y, grad)
+            columns = compiled.softmax_vjp(y.T.copy(), grad.T.copy(), axis=0).T
+            assert_same_bits(compiled, columns, rows)
+            for place in (0, 1):
+                operands = [y.copy(), grad.copy()]
+                compiled.softmax_vjp(*operands, out=operands[place])
+                assert_same_bits(compiled, operands[place], rows)
+            expected = y * (grad - (y * grad).sum(-1, keepdims=True))
+        finite = np.isfinite(grad).all(-1)
+        np.testing.assert_allclose(
+            rows[finite], expected[finite], rtol=1e-4, atol=1e-5 if dtype == "float32" else 1e-12
+        )
+
+
 @pytest.mark.parametrize("where", ["unaligned rows", "unaligned entries"])
 def test_products_of_short_rows_anywhere(compiled, where):
     rng = np.random.default_rng(0)

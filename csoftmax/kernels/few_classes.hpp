@@ -193,7 +193,7 @@ CSOFTMAX_APART void write_products_of_rows(const T* y, std::ptrdiff_t stride, co
             for (int s = 0; s < Q; ++s) {
                 Vec<T> chains[2], p[2], q[2];
                 for (int pair = 0; pair < 2; ++pair) {
-                    for (int i = 0; i < 2; ++i) {  // beyond the last row once more that
+                    for (int i = 0; i < 2; ++i) {  // for rows that are not there, the last one
                         const std::ptrdiff_t r = std::min<std::ptrdiff_t>(4 * s + 2 * pair + i, group - 1);
                         p[i] = register_of(y + r * stride, k);
                         q[i] = register_of(grad + r * grad_stride, k);
@@ -257,7 +257,7 @@ CSOFTMAX_INLINE void multiply_short_rows(Count n, const T* y, std::ptrdiff_t str
         for (std::ptrdiff_t j = 0; j < n; ++j) out[j] = y[j] * ((grad[j] - error) - sum);
     }
 }
-// Whether that pays; else a register of rows is transposed.
+// Whether short rows are multiplied where they lie: others are sooner transposed, LANES at a time.
 template <class T> inline bool multiplies_rows(const T*, std::ptrdiff_t n) {
     if (sizeof(T) == 8) return Vec<T>::LANES > 1 && 0 < n && n <= FEW;
     return Vec<T>::LANES >= 8 && 2 * BLOCK < n && n <= FEW;

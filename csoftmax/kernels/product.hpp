@@ -101,7 +101,7 @@ CSOFTMAX_APART void multiply_tile(const Matrix<T>& a, const Matrix<T>& b, const 
     for (std::ptrdiff_t k = 0; k < a.columns; ++k, at_b += b.row_stride) {
         Vec<T> some[V];
         for (int v = 0; v < V; ++v) some[v] = load(at_b + v * W);
-        prefetch(four[R / 4], 64);
+        prefetch(four[R / 4], 64);  // the next tile's, if rows are neighbours
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
             const Vec<T> s = broadcast(four[r / 4][r % 4 == 3 ? third : r % 4 * row]);

@@ -297,26 +297,6 @@ template <int by> CSOFTMAX_INLINE Vec<double> rotate(Vec<double> a) {
 }
 #endif
 
-// Lane i of the result is lane i ^ by of a.
-template <int by, class T> CSOFTMAX_INLINE Vec<T> partner(Vec<T> a) {
-    T s[Vec<T>::LANES], t[Vec<T>::LANES];
-    store(s, a);
-    for (int i = 0; i < Vec<T>::LANES; ++i) t[i] = s[i ^ by];
-    return load(t);
-}
-#if defined(CSOFTMAX_VECTOR_TYPES) && (defined(__clang__) || __GNUC__ >= 12)
-template <int by, class V, int... i>
-CSOFTMAX_INLINE V partner_values(V v, std::integer_sequence<int, i...>) {
-    return __builtin_shufflevector(v, v, (i ^ by)...);
-}
-template <int by> CSOFTMAX_INLINE Vec<float> partner(Vec<float> a) {
-    return {partner_values<by>(a.v, std::make_integer_sequence<int, Vec<float>::LANES>{})};
-}
-template <int by> CSOFTMAX_INLINE Vec<double> partner(Vec<double> a) {
-    return {partner_values<by>(a.v, std::make_integer_sequence<int, Vec<double>::LANES>{})};
-}
-#endif
-
 // Transposition of blocks of PIECE columns: a register holds pieces of 16 bytes, each from a row of
 // its own, and what moves between registers stays within its piece.
 template <class T>

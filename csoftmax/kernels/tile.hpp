@@ -280,7 +280,7 @@ inline void store_run(const T* tile, const View& view, std::ptrdiff_t lane, std:
                        std::ptrdiff_t j0, std::ptrdiff_t j1, std::ptrdiff_t width, T fill) {
     const std::ptrdiff_t n = j1 - j0;
     const std::ptrdiff_t size = sizeof(T);
-    const bool few = n < FAR_AHEAD;  // no tile of many classes holds so few of them
+    const bool few = n < FAR_AHEAD;
     char* data = view.data + lane * view.lane_stride + j0 * view.class_stride;
     if (view.mask) {
         walk(view, lane, lanes, j0, j1, width,
