@@ -180,14 +180,7 @@ CSOFTMAX_INLINE void prefetch(const void* p, std::ptrdiff_t bytes) {
     __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + bytes));
 #endif
 }
-// The same for the cache behind the first, which has more room for lines a power of two apart,
-CSOFTMAX_INLINE void prefetch_far(const void* p, std::ptrdiff_t bytes) {
-#if defined(__GNUC__)
-    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + bytes), 0,
-                       2);
-#endif
-}
-// and for lines that will be written, without being read first.
+// The same for lines that will be written, without being read first.
 CSOFTMAX_INLINE void prefetch_to_write(const void* p, std::ptrdiff_t bytes = 0) {
 #if defined(__GNUC__)
     __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + bytes), 1);

@@ -125,8 +125,8 @@ CSOFTMAX_INLINE void walk(const View& view, std::ptrdiff_t lane, std::ptrdiff_t 
 
 // Classes from the one that is moved to the one that is asked for: the processor does not foresee
 // strides beyond a page. Strides of a power of 2 leave room for eight cache lines or so. Of fewer than
-// FAR_AHEAD classes the lanes behind these are asked for, which the next group will move.
-constexpr std::ptrdiff_t AHEAD = 6, FAR_AHEAD = 32;
+// MANY classes the lanes behind these are asked for, which the next group will move.
+constexpr std::ptrdiff_t AHEAD = 6, MANY = 32;
 
 // Whether contiguous rows of n entries can be moved to or from column form LANES at a time: pieces
 // of PIECE entries lie in one row, or reach into the next ones.
@@ -210,12 +210,20 @@ CSOFTMAX_INLINE void for_runs(const View& view, std::ptrdiff_t j0, std::ptrdiff_
     }
 }
 
+// Neighbouring lanes of one class, mostly whole registers: too few for the library's memcpy.
+template <class T> CSOFTMAX_INLINE void copy_lanes(T* to, const T* from, std::ptrdiff_t lanes) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES;
+    std::ptrdiff_t i = 0;
+    for (; i + W <= lanes; i += W) store(to + i, load(from + i));
+    if (i < lanes) std::memcpy(to + i, from + i, (lanes - i) * sizeof(T));
+}
+
 template <class T>
 inline void load_run(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdiff_t lanes,
                       std::ptrdiff_t j0, std::ptrdiff_t j1, std::ptrdiff_t width, T fill) {
     const std::ptrdiff_t n = j1 - j0;
     const std::ptrdiff_t size = sizeof(T);
-    const bool few = n < FAR_AHEAD;  // no tile of many classes holds so few of them
+    const bool few = n < MANY;  // no tile of many classes holds so few of them
     const char* data = view.data + lane * view.lane_stride + j0 * view.class_stride;
     if (view.mask) {
         walk(view, lane, lanes, j0, j1, width,
@@ -228,10 +236,9 @@ inline void load_run(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdif
         for (std::ptrdiff_t j = 0; j < n; ++j) {
             const char* from = data + j * view.class_stride;
             for (std::ptrdiff_t k = 0; k < lanes * size; k += 64) {
-                if (!few) prefetch(from + k, AHEAD * view.class_stride);
-                prefetch_far(from + k, few ? lanes * size : FAR_AHEAD * view.class_stride);
+                prefetch(from + k, few ? lanes * size : AHEAD * view.class_stride);
             }
-            std::memcpy(tile + j * width, from, lanes * size);
+            copy_lanes(tile + j * width, reinterpret_cast<const T*>(from), lanes);
         }
     } else {
         std::ptrdiff_t done = 0;
@@ -280,7 +287,7 @@ inline void store_run(const T* tile, const View& view, std::ptrdiff_t lane, std:
                        std::ptrdiff_t j0, std::ptrdiff_t j1, std::ptrdiff_t width, T fill) {
     const std::ptrdiff_t n = j1 - j0;
     const std::ptrdiff_t size = sizeof(T);
-    const bool few = n < FAR_AHEAD;
+    const bool few = n < MANY;
     char* data = view.data + lane * view.lane_stride + j0 * view.class_stride;
     if (view.mask) {
         walk(view, lane, lanes, j0, j1, width,
@@ -294,7 +301,7 @@ inline void store_run(const T* tile, const View& view, std::ptrdiff_t lane, std:
             char* to = data + j * view.class_stride;
             for (std::ptrdiff_t k = 0; k < lanes * size; k += 64)
                 prefetch_to_write(to + k, few ? lanes * size : AHEAD * view.class_stride);
-            std::memcpy(to, tile + j * width, lanes * size);
+            copy_lanes(reinterpret_cast<T*>(to), tile + j * width, lanes);
         }
     } else {
         std::ptrdiff_t done = 0;
