@@ -1,13 +1,14 @@
 # cross_entropy.pxi - loss and gradient of one group, from the sums that the sweeps have found.
-#
-# With the class weights c, smoothing s and n classes, and either a label y or probabilities t:
-#     w_j = c_j ((1 - s) t_j + s / n)         weights of the classes (t = 0 for a label)
-#     a   = c_y (1 - s)                       and of the label, if there is one
-#     loss = scale * (sum_j w_j (lse - x_j) + a (lse - x_y))
-#     d loss / d x_j = scale * (p_j (sum(w) + a) - w_j - a [j = y])
-# with lse - x_j = (max - x_j) + log(1 + rest). Where p_j is over 1/2, and may be nearly 1, the
-# gradient is computed from the missing probability 1 - p_j = rest / (1 + rest) instead:
-#     scale * ((sum(w) - w_j) - (sum(w) + a) * missing)
+# The formulas are in loss.hpp.
+from libc.string cimport memcpy
+
+
+cdef inline real kept_by_label(const real* tag, const Problem& p) noexcept nogil:
+    return <real> (1 - <long double> p.smoothing)
+
+
+cdef inline real spread_to_class(const real* tag, const Problem& p) noexcept nogil:
+    return <real> (<long double> p.smoothing / p.n) if p.n else 0
 
 
 cdef inline void load_target_weights(real* y, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
@@ -15,14 +16,13 @@ cdef inline void load_target_weights(real* y, const Problem& p, Py_ssize_t lane,
     # y (j1 - j0, width) <- w_j
     cdef Py_ssize_t i
     cdef Py_ssize_t W = lanes_of(y)
-    cdef long double smoothing = p.smoothing
     if p.label == NULL:
         load_tile(y, p.y, lane, lanes, j0, j1, p.width, <real> 0)
     else:
         for i in range((j1 - j0) * p.width if p.width > 1 else (j1 - j0 + W - 1) // W * W):
             y[i] = 0
     weigh_targets(y, p.class_weight, j0, j1, p.width,
-                  <real> (1 - smoothing), <real> (smoothing / p.n))
+                  kept_by_label(y, p), spread_to_class(y, p))
 
 
 cdef inline void add_weights(const real* x, Py_ssize_t stride, const real* w,
@@ -72,7 +72,10 @@ cdef inline void weights_at_labels(real* c, real* scale, const int64_t* labels, 
     cdef Py_ssize_t k
     cdef real common = sample_scale(c, p, lane)
     for k in range(lanes):
-        scale[k] = common if p.scale_stride == 0 else sample_scale(c, p, lane + k)
+        scale[k] = common
+    if p.scale_stride != 0:
+        for k in range(lanes):
+            scale[k] = sample_scale(c, p, lane + k)
     if p.label == NULL or p.n == 0:             # without classes there are no weights
         return
     common = read_like(c, weight.data, False)
@@ -88,6 +91,31 @@ cdef inline void weights_at_labels(real* c, real* scale, const int64_t* labels, 
                 scale[k] = 0
 
 
+cdef inline bint read_samples(Samples[real]& samples, int64_t* labels, const Problem& p, Py_ssize_t lane,
+                              Py_ssize_t lanes) noexcept nogil:
+    # Whether one is ignored. Lanes beyond the last sample have no label, and a scale of 0.
+    cdef Py_ssize_t k, used = p.width
+    cdef bint ignored = False
+    for k in range(lanes, used):
+        samples.class_weight[k] = samples.scale[k] = 0
+    for k in range(used):
+        samples.label[k] = NO_LABEL
+    if p.label != NULL:
+        ignored = read_labels(p, lane, lanes, labels)
+        for k in range(lanes):
+            samples.label[k] = <real> labels[k]
+        if ignored:
+            for k in range(lanes):
+                if labels[k] == p.ignore_index:
+                    samples.label[k] = IGNORED
+    else:
+        for k in range(lanes):
+            samples.class_weight[k] = 0
+    weights_at_labels(samples.class_weight, samples.scale, labels, ignored, p, lane, lanes)
+    samples.kept, samples.spread = kept_by_label(samples.loss, p), spread_to_class(samples.loss, p)
+    return ignored
+
+
 cdef inline void write_losses(real* losses, const int64_t* labels, bint ignored, const Problem& p,
                               Py_ssize_t lane, Py_ssize_t lanes) noexcept nogil:
     cdef View loss = p.loss
@@ -97,8 +125,11 @@ cdef inline void write_losses(real* losses, const int64_t* labels, bint ignored,
         for k in range(lanes):
             if p.n == 0 or labels[k] == p.ignore_index:
                 losses[k] = 0                   # 0 * NaN is no zero
-    for k in range(lanes):
-        write(loss.data + k * loss.lane_stride, losses[k], loss.half)
+    if not loss.half and loss.lane_stride == <Py_ssize_t> sizeof(real):
+        memcpy(loss.data, losses, lanes * sizeof(real))
+    else:
+        for k in range(lanes):
+            write(loss.data + k * loss.lane_stride, losses[k], loss.half)
 
 
 cdef inline void write_at_labels(const real* at_label, const int64_t* labels, bint ignored,
@@ -119,39 +150,6 @@ cdef inline void write_at_labels(const real* at_label, const int64_t* labels, bi
                 write(out.data + k * out.lane_stride + j * out.class_stride, <real> 0, out.half)
 
 
-cdef inline Vec[real] loss_and_factors(const real* x_y, const real* c, const real* scales,
-                                       bint label, real kept, real spread, real* at_label,
-                                       Row[real]* row) noexcept nogil:
-    # One register of rows: their losses, unscaled; what the writing sweep needs; and the gradient at
-    # the labels. kept = 1 - s and spread = s / n, of the smoothing s.
-    cdef Exact[real] exact_rest = rest(row[0])
-    cdef Exact[real] exact_log = vec_log1p(exact_rest)
-    cdef Vec[real] rests = rounded(exact_rest)
-    cdef Vec[real] log_sum = rounded(exact_log) + row.anchor.finite
-    cdef Vec[real] one = broadcast(<real> 1)
-    cdef Vec[real] scale = load(scales), weight = value(row.weight)
-    cdef Vec[real] loss = weighted_loss(row[0], exact_log) + row.anchor.finite
-    cdef Vec[real] lack = rests / (one + rests)       # 1 - p at the maximum
-    cdef Vec[real] a, w_y, x, at_max, below_max
-    row.divisor = make_divisor(sum_of_terms(row[0], True))
-    row.peak = dominant_peak(row[0], rests)
-    if label:
-        x = load(x_y)
-        a = load(c) * broadcast(kept)
-        w_y = load(c) * broadcast(spread)
-        loss = loss + nonzero_times(a, (row.max - x) + log_sum)
-        at_max = (weight - w_y) - lack * (weight + a)
-        below_max = (divide(term(x, row.anchor), row.divisor) * (weight + a) - w_y) - a
-        store(at_label, at_dominant_maximum(x, row[0], rests, at_max, below_max) * scale
-              + row.anchor.finite)
-        weight = weight + a
-    row.factor = weight * scale
-    row.offset = scale
-    row.total = weight
-    row.lack = lack * weight * scale
-    return loss
-
-
 cdef inline void find_losses(real* at_label, const int64_t* labels, bint ignored, const Problem& p,
                              Py_ssize_t lane, Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
     # Losses of a group, and what its writing sweep needs. at_label holds the logits at the labels, and
@@ -161,19 +159,23 @@ cdef inline void find_losses(real* at_label, const int64_t* labels, bint ignored
     cdef real c[MAX_LANES]
     cdef real scale[MAX_LANES]
     cdef real losses[MAX_LANES]
-    cdef long double smoothing = p.smoothing
-    cdef real kept = <real> (1 - smoothing)
-    cdef real spread = <real> (smoothing / p.n) if p.n else 0
+    cdef Labelled[real] y
+    cdef Vec[real] gradient
     cdef Py_ssize_t v, k
+    cdef bint label = p.label != NULL
     for k in range(vectors * W):
         c[k] = scale[k] = 0
     weights_at_labels(c, scale, labels, ignored, p, lane, lanes)
+    y.kept, y.spread = broadcast(kept_by_label(c, p)), broadcast(spread_to_class(c, p))
     for v in range(vectors):
         k = v * W
-        store(&losses[0] + k, scaled_loss(
-            loss_and_factors(at_label + k, &c[0] + k, &scale[0] + k, p.label != NULL, kept, spread,
-                             at_label + k, rows + v), load(&scale[0] + k)) + broadcast(<real> 0))    # no -0
-        fold_factor(rows[v])
+        y.class_weight, y.scale = load(&c[0] + k), load(&scale[0] + k)
+        if label:
+            y.x = load(at_label + k)
+            y.e = term(y.x, rows[v].anchor)
+        store(&losses[0] + k, find_loss(rows[v], has_weights(p), label, y, gradient))
+        if label:
+            store(at_label + k, gradient)
     write_losses(losses, labels, ignored, p, lane, lanes)
 
 

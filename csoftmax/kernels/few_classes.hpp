@@ -1,6 +1,6 @@
 // few_classes.hpp - columns of few classes, in registers from the logits to the result of softmax,
-// log_softmax and logsumexp or to the sum of cross-entropy: the operations of the sweeps, in order.
-// And softmax_vjp of short rows.
+// log_softmax and logsumexp: the operations of the sweeps, in order. And softmax_vjp of short rows.
+// few_losses.hpp has cross-entropy.
 #pragma once
 
 #include <algorithm>
@@ -24,14 +24,14 @@ CSOFTMAX_INLINE void with_count(std::ptrdiff_t n, Call call) {
         with_count<N + 1, LAST>(n, call);
 }
 
-// N classes, their registers `stride` apart, of M registers of rows side by side.
-template <Operation operation, int N, int M, class T>
-CSOFTMAX_INLINE void compute_few(const T* x, std::ptrdiff_t stride, T* out,
-                                 std::ptrdiff_t out_stride, Row<T>* rows) {
+// N classes, their registers `stride` apart, of M registers of rows side by side: the logits, the terms,
+// and of each row the maximum, the anchor and the sum. `apart`: without the peak and its ties.
+template <bool apart, int N, int M, class T>
+CSOFTMAX_INLINE void sum_few(const T* x, std::ptrdiff_t stride, Vec<T> (&some)[N * M],
+                             Vec<T> (&e)[N * M], Row<T> (&rows)[M]) {
     constexpr int W = Vec<T>::LANES;
-    constexpr bool apart = operation != SOFTMAX;
     const Vec<T> zero = broadcast(T(0));
-    Vec<T> some[N * M], e[N * M], maxima[M];
+    Vec<T> maxima[M];
     Anchor<T> anchors[M];
     for (int i = 0; i < N * M; ++i) some[i] = load(x + i / M * stride + i % M * W);
     for (int v = 0; v < M; ++v) {  // as find_some_maxima has it
@@ -47,7 +47,7 @@ CSOFTMAX_INLINE void compute_few(const T* x, std::ptrdiff_t stride, T* out,
     find_anchors(maxima, anchors);
     terms(some, anchors, e);
     for (int v = 0; v < M; ++v) {
-        Row<T> row;
+        Row<T>& row = rows[v];
         row.max = maxima[v];
         row.anchor = anchors[v];
         row.ties = zero;
@@ -63,6 +63,17 @@ CSOFTMAX_INLINE void compute_few(const T* x, std::ptrdiff_t stride, T* out,
             }
             row.sum.total = add_pairs(row.sum.total, block[0] + block[1], block[2] + block[3]);
         }
+    }
+}
+template <Operation operation, int N, int M, class T>
+CSOFTMAX_INLINE void compute_few(const T* x, std::ptrdiff_t stride, T* out,
+                                 std::ptrdiff_t out_stride, Row<T>* results) {
+    constexpr int W = Vec<T>::LANES;
+    Vec<T> some[N * M], e[N * M];
+    Row<T> rows[M];
+    sum_few<operation != SOFTMAX, N, M>(x, stride, some, e, rows);
+    for (int v = 0; v < M; ++v) {
+        Row<T>& row = rows[v];
         if constexpr (operation == SOFTMAX) {
             const Divisor<T> sum = divisor(sum_of_terms(row, false));
             for (int j = 0; j < N; ++j)
@@ -71,16 +82,10 @@ CSOFTMAX_INLINE void compute_few(const T* x, std::ptrdiff_t stride, T* out,
             const Vec<T> offset = rounded(log1p(rest(row))) + row.anchor.finite;
             for (int j = 0; j < N; ++j)
                 store(out + j * out_stride + v * W, (some[j * M + v] - row.max) - offset);
-        } else if constexpr (operation == LOGSUMEXP) {
-            rows[v].factor = logsumexp(row);
-            rows[v].again = row.again;
-            rows[v].max = row.max;
         } else {
-            for (int j = 0; j < N; ++j) store(out + j * out_stride + v * W, e[j * M + v]);
-            rows[v].max = row.max;
-            rows[v].anchor = row.anchor;
-            rows[v].ties = row.ties;
-            rows[v].sum.total = row.sum.total;
+            results[v].factor = logsumexp(row);
+            results[v].again = row.again;
+            results[v].max = row.max;
         }
     }
 }
@@ -125,8 +130,7 @@ CSOFTMAX_APART void compute_few(const T* x, std::ptrdiff_t stride, T* out,
     if (vectors > 0) compute_few<operation, N, 1>(x, stride, out, out_stride, rows);
 }
 // n classes, 2 to FEW_CLASSES, of `vectors` registers of rows: softmax or log_softmax to out; or
-// logsumexp, and what sum_some_again needs beside it, to rows; or, for CROSS_ENTROPY, the terms to
-// out and what the writing sweep needs of them to rows.
+// logsumexp, and what sum_some_again needs beside it, to rows.
 template <class T>
 inline void compute_few_classes(Operation operation, std::ptrdiff_t n, const T* x,
                                 std::ptrdiff_t stride, T* out, std::ptrdiff_t out_stride,
@@ -142,10 +146,8 @@ inline void compute_few_classes(Operation operation, std::ptrdiff_t n, const T* 
         compute(std::integral_constant<Operation, SOFTMAX>{});
     else if (operation == LOG_SOFTMAX)
         compute(std::integral_constant<Operation, LOG_SOFTMAX>{});
-    else if (operation == LOGSUMEXP)
-        compute(std::integral_constant<Operation, LOGSUMEXP>{});
     else
-        compute(std::integral_constant<Operation, CROSS_ENTROPY>{});
+        compute(std::integral_constant<Operation, LOGSUMEXP>{});
 }
 template <class T>
 inline void multiply_few_classes(std::ptrdiff_t n, const T* y, std::ptrdiff_t stride, const T* grad,

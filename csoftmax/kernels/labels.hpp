@@ -26,15 +26,16 @@ inline void add_to_sum(LongSum<long double>& total, const T* x, std::ptrdiff_t n
     constexpr int N = 16;  // at a time: each is a chain
     using U = Wide<T>;
     U sums[N] = {}, errors[N] = {};
-    for (std::ptrdiff_t i = 0; i < n; i += N) {
-        U some[N];
-        for (int k = 0; k < N; ++k) some[k] = i + N <= n || i + k < n ? U(x[i + k]) : U(0);
-        for (int k = 0; k < N; ++k) {
-            const U s = sums[k] + some[k], from_some = s - sums[k];
-            errors[k] += (sums[k] - (s - from_some)) + (some[k] - from_some);
+    const auto add = [&](std::ptrdiff_t i, auto count) {
+        for (int k = 0; k < count; ++k) {
+            const U some = U(x[i + k]), s = sums[k] + some, from_some = s - sums[k];
+            errors[k] += (sums[k] - (s - from_some)) + (some - from_some);
             sums[k] = s;
         }
-    }
+    };
+    std::ptrdiff_t i = 0;
+    for (; i + N <= n; i += N) add(i, std::integral_constant<int, N>{});
+    add(i, int(n - i));
     for (int k = 0; k < N && k < n; ++k) {
         total.add(sums[k]);
         total.error += errors[k];

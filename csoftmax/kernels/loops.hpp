@@ -4,7 +4,7 @@
 // distance of two classes, in entries; registers of rows lie next to each other.
 #pragma once
 
-#include "row.hpp"
+#include "loss.hpp"
 
 namespace csoftmax {
 
@@ -243,13 +243,9 @@ CSOFTMAX_INLINE void write_some_gradients(const T* x, std::ptrdiff_t stride, con
     constexpr int W = Vec<T>::LANES, CLASSES = TOGETHER / M;
     constexpr std::ptrdiff_t AHEAD = 16;
     Anchor<T> anchors[M];
-    Divisor<T> divisors[M];
-    Vec<T> factor[M];
-    for (int v = 0; v < M; ++v) {
-        anchors[v] = rows[v].anchor;
-        divisors[v] = rows[v].divisor;
-        factor[v] = rows[v].factor;
-    }
+    for (int v = 0; v < M; ++v) anchors[v] = rows[v].anchor;
+    const Gradient<T> gradients[2] = {Gradient<T>(rows[0]), Gradient<T>(rows[M - 1])};
+    static_assert(M <= 2, "registers of rows side by side");
     auto write_some = [&](auto classes) {
         constexpr int N = decltype(classes)::value * M;
         Vec<T> e[N];
@@ -259,16 +255,10 @@ CSOFTMAX_INLINE void write_some_gradients(const T* x, std::ptrdiff_t stride, con
         }
         if (!kept) terms(e, anchors, e);
         for (int i = 0; i < N; ++i) {
-            const int v = i % M;
-            Vec<T> usual = divide(e[i], divisors[v]) * factor[v];
-            if (weighted) {
-                const Row<T>& row = rows[v];
-                const Vec<T> w_j = load(w + i / M * w_stride + v * W);
-                usual = usual - w_j * row.offset;
-                const Vec<T> at_peak = (row.total - w_j) * row.offset - row.lack;
-                usual = at_or_below_peak(e[i], at_peak, usual, row.peak);
-            }
-            store(out + i / M * out_stride + v * W, usual);
+            const Gradient<T>& gradient = gradients[i % M];
+            const Vec<T> w_j = weighted ? load(w + i / M * w_stride + i % M * W) : e[i];
+            store(out + i / M * out_stride + i % M * W,
+                  weighted ? gradient.at(e[i], w_j) : gradient.at(e[i]));
         }
         x += N / M * stride;
         w += N / M * w_stride;

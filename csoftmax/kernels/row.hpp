@@ -9,7 +9,7 @@
 
 namespace csoftmax {
 
-// a / sum, as good as rounded once: by the reciprocal in two words where products can be fused, by
+// a / sum, or a factor / sum, as good as rounded once: by the reciprocal in two words where products can be fused, by
 // a division that is put right elsewhere. A single entry gets exactly 1.
 #if defined(CSOFTMAX_FUSED)
 template <class T> struct Divisor {
@@ -17,6 +17,9 @@ template <class T> struct Divisor {
 };
 template <class T> CSOFTMAX_INLINE Divisor<T> divisor(Exact<T> sum) {
     return {divide_exactly(exact(broadcast(T(1))), sum)};
+}
+template <class T> CSOFTMAX_INLINE Divisor<T> divisor(Exact<T> sum, Vec<T> factor) {
+    return {divide_exactly(exact(factor), sum)};
 }
 template <class T> CSOFTMAX_INLINE Vec<T> divide(Vec<T> a, const Divisor<T>& d) {
     return fma(a, d.inverse.value, a * d.inverse.error);
@@ -30,6 +33,9 @@ template <class T> struct Divisor {
 };
 template <class T> CSOFTMAX_INLINE Divisor<T> divisor(Exact<T> sum) {
     return {sum.value, sum.error / sum.value};
+}
+template <class T> CSOFTMAX_INLINE Divisor<T> divisor(Exact<T> sum, Vec<T> factor) {
+    return divisor(divide_exactly(sum, exact(factor)));
 }
 template <class T> CSOFTMAX_INLINE Vec<T> divide(Vec<T> a, const Divisor<T>& d) {
     Vec<T> quotient = a / d.sum;
@@ -296,15 +302,16 @@ template <class T> CSOFTMAX_INLINE Exact<T> sum_of_terms(const Row<T>& row, bool
     return sum;
 }
 
-// Puts the factor into the divisor, which saves a rounding; of one below 1 all but the power of two, with
-// which the second word of the divisor could become subnormal: some processors take long for such
-// numbers. A power above 1 must not stay behind, as it would multiply the rounding of a subnormal.
+// Puts the factor into the divisor of all terms, which saves a rounding; of one below 1 all but the power of
+// two, with which the second word of the divisor could become subnormal: some processors take long for
+// such numbers. A power above 1 must not stay behind, as it would multiply the rounding of a subnormal.
 template <class T> CSOFTMAX_INLINE void fold_factor(Row<T>& row) {
-    const Vec<T> size = abs(row.factor), some = mantissa(row.factor);
-    const Vec<T> most = choose(size <= broadcast(T(0x1p+24)), row.factor, some);
-    const Vec<T> fold = choose(size >= broadcast(T(1)), most, some);
-    row.divisor = divisor(divide_exactly(sum_of_terms(row, true), exact(fold)));
-    row.factor = row.factor / fold;
+    const Vec<T> size = abs(row.factor), one = broadcast(T(1));
+    Vec<T> power, some = split_power(row.factor, power);
+    const auto large = size >= one;
+    some = choose(large, choose(size <= broadcast(T(0x1p+24)), row.factor, some), some);
+    row.factor = choose(large, choose(size <= broadcast(T(0x1p+24)), one, power), power);
+    row.divisor = divisor(sum_of_terms(row, true), some);
 }
 
 // Sum of exp(x - max) over all entries but one maximum.

@@ -276,10 +276,8 @@ template <Operation operation, class T>
 CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n, bool streamed,
                                std::ptrdiff_t ahead, const Row<T>& rows, int i,
                                const WeightsOfRow<T>& w) {
-    const Divisor<T> divisor = spread(rows.divisor, i);
-    const Vec<T> factor = spread(rows.factor, i), offset = spread(rows.offset, i);
-    const Vec<T> maximum = spread(rows.max, i), total = spread(rows.total, i);
-    const Vec<T> lack = spread(rows.lack, i), peak = spread(rows.peak, i);
+    const Gradient<T> gradient(rows, i);
+    const Vec<T> maximum = spread(rows.max, i);
     const Exact<T> sum = spread(rows.sum.total, i);
     struct Two {
         Vec<T> x, y;
@@ -295,19 +293,17 @@ CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n,
         [&](std::ptrdiff_t j, Two a, auto part) {
             Vec<T> result;
             if (operation == SOFTMAX)
-                result = divide(a.x, divisor);
+                result = divide(a.x, gradient.divisor);
             else if (operation == LOG_SOFTMAX)
-                result = (a.x - maximum) - offset;
+                result = (a.x - maximum) - gradient.offset;
             else if (operation == SOFTMAX_VJP)
                 result = a.x * ((a.y - sum.error) - sum.value);
             else if (operation == LOG_SOFTMAX_VJP)
-                result = fma(exp(a.x), broadcast(T(0)) - factor, a.y);
-            else {
-                result = divide(a.x, divisor) * factor;
-                if (operation == WEIGHTS)
-                    result = at_or_below_peak(a.x, (total - a.y) * offset - lack,
-                                              result - a.y * offset, peak);
-            }
+                result = fma(exp(a.x), broadcast(T(0)) - gradient.factor, a.y);
+            else if (operation == WEIGHTS)
+                result = gradient.at(a.x, a.y);
+            else
+                result = gradient.at(a.x);
             if (ahead != 0) prefetch_to_write(out + j, ahead);
             store(out + j, result, part);
         });

@@ -240,6 +240,7 @@ template <> CSOFTMAX_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<do
 template <class T> CSOFTMAX_INLINE auto operator<=(Vec<T> a, Vec<T> b) { return a.v <= b.v; }
 template <class T> CSOFTMAX_INLINE auto operator>=(Vec<T> a, Vec<T> b) { return a.v >= b.v; }
 template <class T> CSOFTMAX_INLINE auto operator>(Vec<T> a, Vec<T> b) { return a.v > b.v; }
+template <class T> CSOFTMAX_INLINE auto equal(Vec<T> a, Vec<T> b) { return a.v == b.v; }
 template <class Mask, class T> CSOFTMAX_INLINE Vec<T> choose(Mask m, Vec<T> a, Vec<T> b) {
     return {m ? a.v : b.v};
 }

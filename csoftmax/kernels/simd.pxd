@@ -15,16 +15,12 @@ cdef extern from "simd.hpp" namespace "csoftmax" nogil:
     void store[T](T*, Vec[T])
     Vec[T] broadcast[T](T)
     T lane_value "csoftmax::lane"[T](const Vec[T]&, int)
-    void set_lane[T](Vec[T]&, int, T)
     Vec[T] fma[T](Vec[T], Vec[T], Vec[T])
-    Vec[T] vec_max "csoftmax::max"[T](Vec[T], Vec[T])
 
 cdef extern from "exact.hpp" namespace "csoftmax" nogil:
     cdef cppclass Exact[T]:
         Vec[T] value, error
     Exact[T] exact[T](Vec[T])
-    Exact[T] add_exactly[T](Exact[T], Vec[T])
-    Exact[T] add_pairs[T](Exact[T], Vec[T], Vec[T])
     Exact[T] add_any[T](Exact[T], Exact[T])
     Vec[T] rounded[T](Exact[T])
 
@@ -73,24 +69,22 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     void spread_result[T](const Row[T]& rows, int i, Row[T]& row)
     void gather_maximum[T](Row[T]& rows, int i, const Row[T]& row)
     void gather_sums[T](Row[T]& rows, int i, bint weighted, const Row[T]& row)
-    Vec[T] at_or_below_peak[T](Vec[T] e, Vec[T] at, Vec[T] below, Vec[T] peak)
-    Vec[T] dominant_peak[T](const Row[T]&, Vec[T] rest)
     Vec[T] gap[T](Vec[T] w, Vec[T] x, const Anchor[T]&)
-    Vec[T] nonzero_times[T](Vec[T], Vec[T])
-    Vec[T] at_dominant_maximum[T](Vec[T] x, const Row[T]&, Vec[T] rest, Vec[T] at, Vec[T] below)
-    Vec[T] scaled_loss[T](Vec[T] loss, Vec[T] scale)
-    Vec[T] weighted_loss[T](const Row[T]&, Exact[T] log)
     Vec[T] x_log_y[T](Vec[T], Vec[T])
     Vec[T] minus_ratio[T](Vec[T], Vec[T])
     Divisor[T] make_divisor "csoftmax::divisor"[T](Exact[T])
     Vec[T] divide[T](Vec[T], const Divisor[T]&)
     Exact[T] sum_of_terms[T](const Row[T]&, bint apart)
-    void fold_factor[T](Row[T]&)
     Exact[T] rest[T](const Row[T]&)
     bint any_again[T](const Row[T]&)
     Vec[T] row_logsumexp "csoftmax::logsumexp"[T](Row[T]&)
     void add_exact_terms[T](const T*, ptrdiff_t stride, ptrdiff_t steps, const Row[T]*, Exact[T]*)
     Vec[T] logsumexp_again[T](const Row[T]&, Vec[T] usual)
+
+cdef extern from "loss.hpp" namespace "csoftmax" nogil:
+    cdef cppclass Labelled[T]:
+        Vec[T] x, e, class_weight, scale, kept, spread
+    Vec[T] find_loss[T](Row[T]&, bint weighted, bint label, const Labelled[T]&, Vec[T]& at_label)
 
 cdef extern from "loops.hpp" namespace "csoftmax" nogil:
     void find_row_terms[T](const T* x, T* e, ptrdiff_t steps, const Row[T]* row)
@@ -143,7 +137,6 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     Problem matrix(const Problem&, ptrdiff_t outer)
     Problem part(const Problem&, ptrdiff_t outer, ptrdiff_t lane, ptrdiff_t lanes)
     int64_t read_label(const char* at, int kind)
-    int64_t label_of(const Problem&, ptrdiff_t lane)
     uint16_t float_to_half(float)
     cdef cppclass Scratch[T]:
         T tiles[2][4096]
@@ -189,6 +182,20 @@ cdef extern from "few_classes.hpp" namespace "csoftmax" nogil:
     bint multiplies_rows[T](const T*, ptrdiff_t n)
     void write_products_of_rows[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride,
                                    T* out, ptrdiff_t out_stride, ptrdiff_t n, ptrdiff_t rows)
+
+cdef extern from "few_losses.hpp" namespace "csoftmax" nogil:
+    enum:
+        NO_LABEL
+        IGNORED
+    cdef cppclass Samples[T]:
+        T* label
+        T* class_weight
+        T* scale
+        T* loss
+        T kept, spread
+    void find_losses_of_few_classes[T](ptrdiff_t n, const T* x, ptrdiff_t stride, const T* w,
+                                       ptrdiff_t w_stride, bint weighted, T* out, ptrdiff_t out_stride,
+                                       Samples[T]&, ptrdiff_t vectors)
 
 cdef extern from "rows.hpp" namespace "csoftmax" nogil:
     bint sweeps_rows[T](const T*, Operation, const Problem&)

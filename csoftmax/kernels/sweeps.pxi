@@ -347,21 +347,21 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
             <const real*> (p.y.data + lane * p.y.lane_stride), p.y.lane_stride // size,
             <real*> (p.out.data + lane * p.out.lane_stride), p.out.lane_stride // size, p.n, lanes)
         return
-    if not fold and has_few_classes(operation, p) and operation != CROSS_ENTROPY:
-        run_few_classes(scratch, operation, p, lane, lanes, rows)
+    if not fold and has_few_classes(operation, p):
+        if operation == CROSS_ENTROPY:
+            run_few_losses(scratch, p, lane, lanes)
+        else:
+            run_few_classes(scratch, operation, p, lane, lanes, rows)
         return
     for v in range(vectors):
         start(rows[v], order_of(x, fold, p.n), operation in (CROSS_ENTROPY, ENTROPY))
     if p.label != NULL:
         ignored = read_labels(p, lane, lanes, labels)
         logits_at_labels(at_label, labels, ignored, p, lane, lanes)
-    if not fold and has_few_classes(operation, p):
-        compute_in_registers(scratch, operation, p, lane, lanes, rows)
-    else:
-        if not takes_pair(operation):
-            sweep_group(scratch, operation, MAXIMUM, p, lane, lanes, rows)
-            set_anchors(&rows[0], vectors)
-        sweep_group(scratch, operation, ADD_UP, p, lane, lanes, rows)
+    if not takes_pair(operation):
+        sweep_group(scratch, operation, MAXIMUM, p, lane, lanes, rows)
+        set_anchors(&rows[0], vectors)
+    sweep_group(scratch, operation, ADD_UP, p, lane, lanes, rows)
     if operation == CROSS_ENTROPY:
         find_losses(at_label, labels, ignored, p, lane, lanes, rows)
         if p.out.data != NULL:
@@ -388,50 +388,39 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
 
 cdef inline bint has_few_classes(Operation operation, const Problem& p) noexcept nogil:
     # Whether columns of so few classes are done without sweeps.
-    if p.n < 2 or p.n > FEW_CLASSES:
-        return False
-    return (operation in (SOFTMAX, LOG_SOFTMAX, LOGSUMEXP, SOFTMAX_VJP)
-            or (operation == CROSS_ENTROPY and not has_weights(p)))
+    return (2 <= p.n <= FEW_CLASSES and operation in
+            (SOFTMAX, LOG_SOFTMAX, LOGSUMEXP, SOFTMAX_VJP, CROSS_ENTROPY))
 
 
-cdef inline bint compute_in_registers(Scratch[real]& scratch, Operation operation, const Problem& p,
-                                      Py_ssize_t lane, Py_ssize_t lanes,
-                                      Row[real]* rows) noexcept nogil:
-    # Whether the result, or the terms, are where `out` is; else they are in the tile.
-    cdef real* tile = &scratch.tiles[0][0]
-    cdef const real* x = tile
-    cdef real* out = tile
-    cdef const real* grad = &scratch.tiles[1][0]
-    cdef Py_ssize_t size = sizeof(real), vectors = p.width // lanes_of(tile)
-    cdef Py_ssize_t stride = p.width, grad_stride = p.width, out_stride = p.width
-    cdef bint direct = p.direct and lanes == p.width
+cdef inline const real* few_columns(real* tile, const View& view, bint direct, const Problem& p, Py_ssize_t lane,
+                                    Py_ssize_t lanes, real fill, Py_ssize_t* stride) noexcept nogil:
+    # Few classes of a group where they are, or loaded into the tile; `stride` entries apart.
+    stride[0] = p.width
     if direct:
-        x = <const real*> (p.x.data + lane * p.x.lane_stride)
-        stride = p.x.class_stride // size
-        if p.out.data != NULL and writes_rows(operation):
-            out = <real*> (p.out.data + lane * p.out.lane_stride)
-            out_stride = p.out.class_stride // size
-    else:
-        load_tile(tile, p.x, lane, lanes, 0, p.n, p.width,
-                  <real> 0 if operation == SOFTMAX_VJP else <real> -INFINITY)
-    if operation == SOFTMAX_VJP:
-        if direct:
-            grad = <const real*> (p.y.data + lane * p.y.lane_stride)
-            grad_stride = p.y.class_stride // size
-        else:
-            load_tile(&scratch.tiles[1][0], p.y, lane, lanes, 0, p.n, p.width, <real> 0)
-        multiply_few_classes(p.n, x, stride, grad, grad_stride, out, out_stride, vectors)
-    else:
-        compute_few_classes(operation, p.n, x, stride, out, out_stride, rows, vectors)
-    return direct
+        stride[0] = view.class_stride // <Py_ssize_t> sizeof(real)
+        return <const real*> (view.data + lane * view.lane_stride)
+    load_tile(tile, view, lane, lanes, 0, p.n, p.width, fill)
+    return tile
 
 
 cdef inline void run_few_classes(Scratch[real]& scratch, Operation operation, const Problem& p,
                                  Py_ssize_t lane, Py_ssize_t lanes,
                                  Row[real]* rows) noexcept nogil:
     cdef real* tile = &scratch.tiles[0][0]
-    cdef Py_ssize_t v, W = lanes_of(tile)
-    cdef bint direct = compute_in_registers(scratch, operation, p, lane, lanes, rows)
+    cdef real* out = tile
+    cdef Py_ssize_t v, W = lanes_of(tile), stride, grad_stride, out_stride = p.width
+    cdef bint direct = p.direct and lanes == p.width
+    cdef const real* x = few_columns(tile, p.x, direct, p, lane, lanes,
+                                     <real> 0 if operation == SOFTMAX_VJP else -INFINITY, &stride)
+    cdef const real* grad
+    if direct and operation != LOGSUMEXP:
+        out = <real*> (p.out.data + lane * p.out.lane_stride)
+        out_stride = p.out.class_stride // <Py_ssize_t> sizeof(real)
+    if operation == SOFTMAX_VJP:
+        grad = few_columns(&scratch.tiles[1][0], p.y, direct, p, lane, lanes, <real> 0, &grad_stride)
+        multiply_few_classes(p.n, x, stride, grad, grad_stride, out, out_stride, p.width // W)
+    else:
+        compute_few_classes(operation, p.n, x, stride, out, out_stride, rows, p.width // W)
     if operation == LOGSUMEXP:
         sum_again(scratch, p, lane, lanes, rows)
         for v in range(p.width // W):
@@ -440,6 +429,31 @@ cdef inline void run_few_classes(Scratch[real]& scratch, Operation operation, co
     elif not direct:
         store_tile(tile, p.out, lane, lanes, 0, p.n, p.width,
                    <real> -INFINITY if operation == LOG_SOFTMAX else <real> 0)
+
+
+cdef inline void run_few_losses(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane,
+                                Py_ssize_t lanes) noexcept nogil:
+    cdef Samples[real] samples
+    cdef int64_t labels[MAX_LANES]
+    cdef real* tile = &scratch.tiles[0][0]
+    cdef real* weights = &scratch.tiles[1][0]
+    cdef real* out = NULL
+    cdef Py_ssize_t W = lanes_of(tile), stride, out_stride = p.width
+    cdef bint direct = p.direct and lanes == p.width, ignored
+    cdef const real* x = few_columns(tile, p.x, direct, p, lane, lanes, -INFINITY, &stride)
+    ignored = read_samples(samples, labels, p, lane, lanes)
+    if has_weights(p):
+        load_target_weights(weights, p, lane, lanes, 0, p.n)
+    if p.out.data != NULL:
+        out = tile
+        if direct:
+            out = <real*> (p.out.data + lane * p.out.lane_stride)
+            out_stride = p.out.class_stride // <Py_ssize_t> sizeof(real)
+    find_losses_of_few_classes(p.n, x, stride, weights, p.width, has_weights(p), out, out_stride,
+                               samples, p.width // W)
+    write_losses(samples.loss, labels, ignored, p, lane, lanes)
+    if out == tile:
+        store_tile(tile, p.out, lane, lanes, 0, p.n, p.width, <real> 0)
 
 
 cdef void sum_again(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,

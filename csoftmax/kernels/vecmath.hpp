@@ -228,12 +228,15 @@ template <class T, int N> CSOFTMAX_INLINE void exp_exactly(const Vec<T> (&x)[N],
     }
 }
 
-// k ln 2 + log(1 + f) + c, with 1 + f in [sqrt(1/2), sqrt(2)). After FreeBSD's s_log1p.c:
+// k ln 2 + log((1 + f) + error), with 1 + f in [sqrt(1/2), sqrt(2)). After FreeBSD's s_log1p.c:
 //   log(1 + f) = f - f^2/2 + s (f^2/2 + s^2 L(s^2)),  s = f / (2 + f).
-template <class T> CSOFTMAX_INLINE Exact<T> log_reduced(Vec<T> k, Vec<T> f, Vec<T> c) {
+// The error is divided by 1 + f = (1 + s) / (1 - s), which need not be done to more than 3 digits.
+template <class T> CSOFTMAX_INLINE Exact<T> log_reduced(Vec<T> k, Vec<T> f, Vec<T> error) {
     using C = Constants<T>;
+    constexpr T INVERSE[] = {1, -2, 2, -2};
     Vec<T> s = f / (broadcast(T(2)) + f);
     Vec<T> z = s * s;
+    Vec<T> c = error * horner(INVERSE, s);
     Vec<T> half_square = broadcast(T(0.5)) * f * f;
     Vec<T> tail = fma(s, fma(z, horner(C::LOG, z), half_square),
                       fma(k, broadcast(C::LN2[1]), c));
@@ -242,25 +245,34 @@ template <class T> CSOFTMAX_INLINE Exact<T> log_reduced(Vec<T> k, Vec<T> f, Vec<
     return {y.value, y.error + near.error};
 }
 
-// m of a = m 2^k with 1 <= |m| < 2; for 0, subnormals and infinities any such number.
-template <class T> CSOFTMAX_INLINE Vec<T> mantissa(Vec<T> a) {
+// a = some * power: where |a| is normal 1 <= |some| < 2 and power = 2^k, elsewhere some = 1.
+template <class T> CSOFTMAX_INLINE Vec<T> split_power(Vec<T> a, Vec<T>& power) {
+    const Vec<T> one = broadcast(T(1)), zero = broadcast(T(0));
     if constexpr (BY_LIBRARY<T>) {
         int k;
         const T m = std::frexp(a.v, &k);
-        return {std::abs(m) < 1 && std::abs(m) > 0 ? 2 * m : T(1)};
+        const bool normal = std::isnormal(a.v);
+        power = normal ? Vec<T>{std::ldexp(T(1), k - 1)} : a;
+        return normal ? Vec<T>{2 * m} : one;
     } else {
-        const auto one = bits(broadcast(T(1))), infinity = bits(broadcast(INFINITE<T>));
-        return from_bits<T>((bits(a) & ~infinity) | one);
+        const Vec<T> infinite = broadcast(INFINITE<T>);
+        power = from_bits<T>(bits(a) & bits(infinite));
+        Vec<T> some = from_bits<T>((bits(a) & ~bits(infinite)) | bits(one));
+        power = choose(power >= infinite, zero, power);
+        some = choose(power > zero, some, one);
+        power = choose(power > zero, power, a);
+        return some;
     }
 }
 
-// u = 2^k m with m in [sqrt(1/2), sqrt(2)), for normal u > 0.
-template <class T> CSOFTMAX_INLINE Vec<T> split_exponent(Vec<T> u, Vec<T>& k) {
+// u = 2^k m with m in [sqrt(1/2), sqrt(2)), for normal u > 0; and 2^-k, if that is normal.
+template <class T> CSOFTMAX_INLINE Vec<T> split_exponent(Vec<T> u, Vec<T>& k, Vec<T>& inverse) {
     using C = Constants<T>;
     // the bits of 1 in place of those of sqrt(1/2): then the exponent field is that of 2^k
     auto moved = bits(u) + ((C::EXPONENT_BIAS << C::MANTISSA_BITS) - C::SQRT_HALF);
     auto exponent = (moved >> C::MANTISSA_BITS) - C::EXPONENT_BIAS;
     k = from_bits<T>(exponent + bits(broadcast(C::ROUND))) - broadcast(C::ROUND);
+    inverse = from_bits<T>((C::EXPONENT_BIAS - exponent) << C::MANTISSA_BITS);
     return from_bits<T>(bits(u) - (exponent << C::MANTISSA_BITS));
 }
 
@@ -271,11 +283,11 @@ template <class T> CSOFTMAX_INLINE Exact<T> log1p(Exact<T> x) {
     } else {
         const Vec<T> one = broadcast(T(1)), zero = broadcast(T(0));
         Exact<T> u = add_exactly(x, one);
-        Vec<T> k;
-        Vec<T> m = split_exponent(u.value, k);
+        Vec<T> k, inverse;
+        Vec<T> m = split_exponent(u.value, k, inverse);
         auto near = abs(k) <= zero;  // there f is x itself
-        Vec<T> beyond = choose(near, x.error, u.error) / u.value;
-        Exact<T> y = log_reduced(k, choose(near, x.value, m - one), beyond);
+        Vec<T> error = choose(near, x.error, u.error * inverse);
+        Exact<T> y = log_reduced(k, choose(near, x.value, m - one), error);
         y.value = choose(u.value <= zero, broadcast(-INFINITE<T>), y.value);
         y.error = choose(u.value <= zero, zero, y.error);
         y.value = choose(x.value >= Vec<T>{-one.v}, y.value, x.value + (u.value - u.value));  // NaN
@@ -291,9 +303,9 @@ template <class T> CSOFTMAX_INLINE Vec<T> log(Vec<T> x) {
         using C = Constants<T>;
         const Vec<T> zero = broadcast(T(0)), infinite = broadcast(INFINITE<T>);
         auto normal = x >= broadcast(std::numeric_limits<T>::min());
-        Vec<T> k;
+        Vec<T> k, inverse;
         Vec<T> u = choose(normal, x, x * broadcast(std::ldexp(T(1), C::HEADROOM)));
-        Vec<T> m = split_exponent(u, k);
+        Vec<T> m = split_exponent(u, k, inverse);
         k = k - choose(normal, zero, broadcast(T(C::HEADROOM)));
         Vec<T> y = rounded(log_reduced(k, m - broadcast(T(1)), zero));
         y = choose(x >= infinite, x, y);

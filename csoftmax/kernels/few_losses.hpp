@@ -1,0 +1,83 @@
+// few_losses.hpp - cross-entropy of columns of few classes, in registers from the logits to the losses and
+// the gradient.
+#pragma once
+
+#include "few_classes.hpp"
+
+namespace csoftmax {
+
+constexpr int NO_LABEL = -1, IGNORED = -2;
+// What a group of samples brings along, and its losses; a label is a number of T.
+template <class T> struct Samples {
+    T label[MAX_LANES], class_weight[MAX_LANES], scale[MAX_LANES], loss[MAX_LANES];
+    T kept, spread;  // 1 - s and s / n, of the smoothing s
+};
+
+// N classes of one register of samples, the one at `at`; the formulas are in loss.hpp. w: the weights of
+// the classes, if `weighted`. out: nullptr if only losses are asked for.
+template <int N, bool weighted, class T>
+CSOFTMAX_INLINE void find_few_losses(const T* x, std::ptrdiff_t stride, const T* w,
+                                     std::ptrdiff_t w_stride, T* out, std::ptrdiff_t out_stride,
+                                     Samples<T>& samples, std::ptrdiff_t at) {
+    const Vec<T> zero = broadcast(T(0));
+    Vec<T> some[N], e[N], weights[weighted ? N : 1];
+    Row<T> rows[1];
+    Row<T>& row = rows[0];
+    sum_few<true, N, 1>(x, stride, some, e, rows);
+    if (weighted) {
+        row.weight.total = row.spread.total = exact(zero);
+        for (int j = 0; j < N; j += BLOCK) {  // as add_weights has it
+            Vec<T> s = zero, t = zero;
+            for (int k = j; k < j + BLOCK && k < N; ++k) {
+                weights[k] = load(w + k * w_stride);
+                s = s + weights[k];
+                t = fma(weights[k], gap(weights[k], some[k], row.anchor), t);
+            }
+            row.weight.total = add_any(row.weight.total, exact(s));
+            row.spread.total = add_any(row.spread.total, exact(t));
+        }
+    }
+    const Vec<T> label = load(samples.label + at);
+    Labelled<T> y = {zero, zero, load(samples.class_weight + at), load(samples.scale + at),
+                     broadcast(samples.kept), broadcast(samples.spread)};
+    for (int j = 0; j < N; ++j) {
+        const auto here = equal(label, broadcast(T(j)));
+        y.x = choose(here, some[j], y.x);
+        y.e = choose(here, e[j], y.e);
+    }
+    Vec<T> at_label;
+    store(samples.loss + at, find_loss(row, weighted, true, y, at_label));
+    if (!out) return;
+    const Gradient<T> gradient(row);
+    const auto counts = label >= broadcast(T(NO_LABEL));
+    for (int j = 0; j < N; ++j) {
+        const Vec<T> usual = weighted ? gradient.at(e[j], weights[j]) : gradient.at(e[j]);
+        const Vec<T> result = choose(equal(label, broadcast(T(j))), at_label, usual);
+        store(out + j * out_stride, choose(counts, result, zero));
+    }
+}
+template <int N, bool weighted, class T>
+CSOFTMAX_APART void find_few_losses(const T* x, std::ptrdiff_t stride, const T* w,
+                                    std::ptrdiff_t w_stride, T* out, std::ptrdiff_t out_stride,
+                                    Samples<T>& samples, std::ptrdiff_t at, std::ptrdiff_t vectors) {
+    constexpr int W = Vec<T>::LANES;
+    for (; at < vectors * W; at += W, x += W, w += W, out = out ? out + W : out)
+        find_few_losses<N, weighted>(x, stride, w, w_stride, out, out_stride, samples, at);
+}
+// n classes, 2 to FEW_CLASSES, of `vectors` registers of samples.
+template <class T>
+inline void find_losses_of_few_classes(std::ptrdiff_t n, const T* x, std::ptrdiff_t stride, const T* w,
+                                       std::ptrdiff_t w_stride, bool weighted, T* out,
+                                       std::ptrdiff_t out_stride, Samples<T>& samples,
+                                       std::ptrdiff_t vectors) {
+    if constexpr (Vec<T>::LANES > 1)
+        with_count(n, [&](auto count) {
+            constexpr int N = count.value;
+            if (weighted)
+                find_few_losses<N, true>(x, stride, w, w_stride, out, out_stride, samples, 0, vectors);
+            else
+                find_few_losses<N, false>(x, stride, w, w_stride, out, out_stride, samples, 0, vectors);
+        });
+}
+
+}  // namespace csoftmax
