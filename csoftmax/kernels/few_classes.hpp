@@ -24,6 +24,12 @@ CSOFTMAX_INLINE void with_count(std::ptrdiff_t n, Call call) {
         with_count<N + 1, LAST>(n, call);
 }
 
+// Stores a result, and asks for the line that a later group will write: each class is far from the next.
+template <class T> CSOFTMAX_INLINE void store_ahead(T* out, Vec<T> a) {
+    store(out, a);
+    prefetch_to_write(out, 1024);
+}
+
 // N classes, their registers `stride` apart, of M registers of rows side by side: the logits, the terms,
 // and of each row the maximum, the anchor and the sum. `apart`: without the peak and its ties.
 template <bool apart, int N, int M, class T>
@@ -77,11 +83,11 @@ CSOFTMAX_INLINE void compute_few(const T* x, std::ptrdiff_t stride, T* out,
         if constexpr (operation == SOFTMAX) {
             const Divisor<T> sum = divisor(sum_of_terms(row, false));
             for (int j = 0; j < N; ++j)
-                store(out + j * out_stride + v * W, divide(e[j * M + v], sum));
+                store_ahead(out + j * out_stride + v * W, divide(e[j * M + v], sum));
         } else if constexpr (operation == LOG_SOFTMAX) {
             const Vec<T> offset = rounded(log1p(rest(row))) + row.anchor.finite;
             for (int j = 0; j < N; ++j)
-                store(out + j * out_stride + v * W, (some[j * M + v] - row.max) - offset);
+                store_ahead(out + j * out_stride + v * W, (some[j * M + v] - row.max) - offset);
         } else {
             results[v].factor = logsumexp(row);
             results[v].again = row.again;
@@ -108,8 +114,8 @@ CSOFTMAX_INLINE void multiply_few(const T* y, std::ptrdiff_t stride, const T* gr
             dot = add_any(dot, exact(chains[0] + chains[1]));
         }
         for (int j = 0; j < N; ++j)
-            store(out + j * out_stride + v * W,
-                  some[j * M + v] * ((grads[j * M + v] - dot.error) - dot.value));
+            store_ahead(out + j * out_stride + v * W,
+                        some[j * M + v] * ((grads[j * M + v] - dot.error) - dot.value));
     }
 }
 template <int N, class T>

@@ -53,7 +53,7 @@ CSOFTMAX_INLINE void find_few_losses(const T* x, std::ptrdiff_t stride, const T*
     for (int j = 0; j < N; ++j) {
         const Vec<T> usual = weighted ? gradient.at(e[j], weights[j]) : gradient.at(e[j]);
         const Vec<T> result = choose(equal(label, broadcast(T(j))), at_label, usual);
-        store(out + j * out_stride, choose(counts, result, zero));
+        store_ahead(out + j * out_stride, choose(counts, result, zero));
     }
 }
 template <int N, bool weighted, class T>

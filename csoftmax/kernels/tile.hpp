@@ -126,7 +126,8 @@ CSOFTMAX_INLINE void walk(const View& view, std::ptrdiff_t lane, std::ptrdiff_t 
 // Classes from the one that is moved to the one that is asked for: the processor does not foresee
 // strides beyond a page. Strides of a power of 2 leave room for eight cache lines or so. Of fewer than
 // MANY classes the lanes behind these are asked for, which the next group will move.
-constexpr std::ptrdiff_t AHEAD = 6, MANY = 32;
+// Short rows that lie one after the other are asked for NEXT bytes ahead.
+constexpr std::ptrdiff_t AHEAD = 6, MANY = 32, NEXT = 2048;
 
 // Whether contiguous rows of n entries can be moved to or from column form LANES at a time: pieces
 // of PIECE entries lie in one row, or reach into the next ones.
@@ -166,9 +167,12 @@ inline void transpose_rows(T* tile, const View& view, std::ptrdiff_t lane, std::
     const std::ptrdiff_t stride = view.lane_stride;
     for (std::ptrdiff_t i = 0; i < lanes; i += W) {
         char* rows = view.data + (lane + i) * stride + j0 * sizeof(T);
+        if (n <= FEW && stride == n * std::ptrdiff_t(sizeof(T)))  // what is next in memory
+            for (std::ptrdiff_t k = 0; k < W * stride; k += 64)
+                back ? prefetch_to_write(rows + k, NEXT) : prefetch(rows + k, NEXT);
         if (n >= C) {
             for (std::ptrdiff_t j = 0; j < n; j += C) {
-                if (n > FEW)  // two blocks of rows ahead: short rows come soon enough by themselves
+                if (n > FEW)  // two blocks of rows ahead
                     for (std::ptrdiff_t k = 0; k < BLOCK_BYTES; k += 64)
                         prefetch(rows, 2 * W * stride + j * W * std::ptrdiff_t(sizeof(T)) + k);
                 if (j + C > n) j = n - C;
