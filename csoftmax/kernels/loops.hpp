@@ -213,12 +213,15 @@ CSOFTMAX_INLINE void write_some_products(const T* y, std::ptrdiff_t stride, cons
                                          std::ptrdiff_t out_stride, std::ptrdiff_t steps,
                                          const Row<T>* rows) {
     constexpr int W = Vec<T>::LANES;
+    constexpr std::ptrdiff_t AHEAD = 4;
     Exact<T> dot[N];
     for (int v = 0; v < N; ++v) dot[v] = rows[v].sum.total;
     for (; steps > 0; --steps, y += stride, grad += grad_stride, out += out_stride)
-        for (int v = 0; v < N; ++v)
+        for (int v = 0; v < N; ++v) {
+            prefetch_to_write(out + v * W, AHEAD * out_stride * sizeof(T));
             store(out + v * W,
                   load(y + v * W) * ((load(grad + v * W) - dot[v].error) - dot[v].value));
+        }
 }
 // and for `vectors` of them.
 template <class T>
