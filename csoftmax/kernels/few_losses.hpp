@@ -16,9 +16,9 @@ template <class T> struct Samples {
 // N classes of one register of samples, the one at `at`; the formulas are in loss.hpp. w: the weights of
 // the classes, if `weighted`. out: nullptr if only losses are asked for.
 template <int N, bool weighted, class T>
-CSOFTMAX_INLINE void find_few_losses(const T* x, std::ptrdiff_t stride, const T* w,
-                                     std::ptrdiff_t w_stride, T* out, std::ptrdiff_t out_stride,
-                                     Samples<T>& samples, std::ptrdiff_t at) {
+CSOFTMAX_INLINE void find_some_losses(const T* x, std::ptrdiff_t stride, const T* w,
+                                      std::ptrdiff_t w_stride, T* out, std::ptrdiff_t out_stride,
+                                      Samples<T>& samples, std::ptrdiff_t at) {
     const Vec<T> zero = broadcast(T(0));
     Vec<T> some[N], e[N], weights[weighted ? N : 1];
     Row<T> rows[1];
@@ -59,10 +59,10 @@ CSOFTMAX_INLINE void find_few_losses(const T* x, std::ptrdiff_t stride, const T*
 template <int N, bool weighted, class T>
 CSOFTMAX_APART void find_few_losses(const T* x, std::ptrdiff_t stride, const T* w,
                                     std::ptrdiff_t w_stride, T* out, std::ptrdiff_t out_stride,
-                                    Samples<T>& samples, std::ptrdiff_t at, std::ptrdiff_t vectors) {
+                                    Samples<T>& samples, std::ptrdiff_t vectors) {
     constexpr int W = Vec<T>::LANES;
-    for (; at < vectors * W; at += W, x += W, w += W, out = out ? out + W : out)
-        find_few_losses<N, weighted>(x, stride, w, w_stride, out, out_stride, samples, at);
+    for (std::ptrdiff_t at = 0; at < vectors * W; at += W, x += W, w += W, out = out ? out + W : out)
+        find_some_losses<N, weighted>(x, stride, w, w_stride, out, out_stride, samples, at);
 }
 // n classes, 2 to FEW_CLASSES, of `vectors` registers of samples.
 template <class T>
@@ -74,9 +74,9 @@ inline void find_losses_of_few_classes(std::ptrdiff_t n, const T* x, std::ptrdif
         with_count(n, [&](auto count) {
             constexpr int N = count.value;
             if (weighted)
-                find_few_losses<N, true>(x, stride, w, w_stride, out, out_stride, samples, 0, vectors);
+                find_few_losses<N, true>(x, stride, w, w_stride, out, out_stride, samples, vectors);
             else
-                find_few_losses<N, false>(x, stride, w, w_stride, out, out_stride, samples, 0, vectors);
+                find_few_losses<N, false>(x, stride, w, w_stride, out, out_stride, samples, vectors);
         });
 }
 

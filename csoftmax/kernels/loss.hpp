@@ -50,7 +50,8 @@ CSOFTMAX_INLINE Vec<T> find_loss(Row<T>& row, bool weighted, bool label, const L
     const Exact<T> others = rest(row), log = log1p(others);
     const Vec<T> weight = weighted ? value(row.weight) : zero, rests = rounded(others);
     const Vec<T> a = label ? y.class_weight * y.kept : zero;
-    Vec<T> loss = (weighted ? weighted_loss(row, log) : zero * rounded(log)) + finite;  // NaN of any
+    // without weights nothing but a NaN among the terms, which a label of no weight must not hide
+    Vec<T> loss = (weighted ? weighted_loss(row, log) : zero * rounded(log)) + finite;
     if (label) loss = loss + nonzero_times(a, (row.max - y.x) + (rounded(log) + finite));
     row.offset = y.scale;
     row.total = weight + a;

@@ -9,8 +9,8 @@
 
 namespace csoftmax {
 
-// a / sum, or a factor / sum, as good as rounded once: by the reciprocal in two words where products can be fused, by
-// a division that is put right elsewhere. A single entry gets exactly 1.
+// a / sum, or a factor / sum, as good as rounded once: by the reciprocal in two words where products can
+// be fused, by a division that is put right elsewhere. A single entry gets exactly 1.
 #if defined(CSOFTMAX_FUSED)
 template <class T> struct Divisor {
     Exact<T> inverse;

@@ -239,9 +239,8 @@ inline void load_run(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdif
     } else if (!view.half && lanes > 1 && view.lane_stride == size) {
         for (std::ptrdiff_t j = 0; j < n; ++j) {
             const char* from = data + j * view.class_stride;
-            for (std::ptrdiff_t k = 0; k < lanes * size; k += 64) {
+            for (std::ptrdiff_t k = 0; k < lanes * size; k += 64)
                 prefetch(from + k, few ? lanes * size : AHEAD * view.class_stride);
-            }
             copy_lanes(tile + j * width, reinterpret_cast<const T*>(from), lanes);
         }
     } else {
