@@ -136,32 +136,51 @@ CSOFTMAX_INLINE void add_terms(const T* e, std::ptrdiff_t stride, std::ptrdiff_t
         add_all_terms<false>(e, stride, steps, order, rows, vectors);
 }
 
-// out_j <- e_j / sum, for M registers of rows side by side,
-template <int M, class T>
-CSOFTMAX_INLINE void divide_some_terms(const T* e, std::ptrdiff_t stride, T* out,
+// out_j <- e_j / sum, for M registers of rows side by side; `kept`: x holds the terms e,
+template <int M, bool kept, class T>
+CSOFTMAX_INLINE void divide_some_terms(const T* x, std::ptrdiff_t stride, T* out,
                                        std::ptrdiff_t out_stride, std::ptrdiff_t steps,
                                        const Row<T>* rows) {
     constexpr int W = Vec<T>::LANES, CLASSES = TOGETHER / M;
     Divisor<T> divisors[M];
-    for (int v = 0; v < M; ++v) divisors[v] = rows[v].divisor;
-    auto divide_at = [&](std::ptrdiff_t j) {
-        for (int v = 0; v < M; ++v)
-            store(out + j * out_stride + v * W, divide(load(e + j * stride + v * W), divisors[v]));
+    Anchor<T> anchors[M];
+    for (int v = 0; v < M; ++v) {
+        divisors[v] = rows[v].divisor;
+        anchors[v] = rows[v].anchor;
+    }
+    auto divide_classes = [&](auto classes) {
+        constexpr int N = decltype(classes)::value * M;
+        Vec<T> e[N];
+        for (int i = 0; i < N; ++i) e[i] = load(x + i / M * stride + i % M * W);
+        if (!kept) terms(e, anchors, e);
+        for (int i = 0; i < N; ++i)
+            store(out + i / M * out_stride + i % M * W, divide(e[i], divisors[i % M]));
+        x += N / M * stride;
+        out += N / M * out_stride;
+        steps -= N / M;
     };
-    for (; steps >= CLASSES; steps -= CLASSES, e += CLASSES * stride, out += CLASSES * out_stride)
-        for (int j = 0; j < CLASSES; ++j) divide_at(j);
-    for (int j = 0; j < steps; ++j) divide_at(j);
+    while (steps >= CLASSES) divide_classes(std::integral_constant<int, CLASSES>{});
+    while (steps > 0) divide_classes(std::integral_constant<int, 1>{});
 }
 // and for `vectors` of them.
+template <int M, bool kept, class T>
+CSOFTMAX_INLINE void divide_all_terms(const T* x, std::ptrdiff_t stride, T* out,
+                                      std::ptrdiff_t out_stride, std::ptrdiff_t steps,
+                                      const Row<T>* rows, std::ptrdiff_t vectors) {
+    constexpr int W = Vec<T>::LANES;
+    for (; vectors >= M; vectors -= M, rows += M, x += M * W, out += M * W)
+        divide_some_terms<M, kept>(x, stride, out, out_stride, steps, rows);
+    for (; vectors > 0; --vectors, ++rows, x += W, out += W)
+        divide_some_terms<1, kept>(x, stride, out, out_stride, steps, rows);
+}
 template <class T>
-CSOFTMAX_INLINE void divide_terms(const T* e, std::ptrdiff_t stride, T* out,
-                                  std::ptrdiff_t out_stride, std::ptrdiff_t steps,
+CSOFTMAX_INLINE void divide_terms(const T* x, std::ptrdiff_t stride, T* out,
+                                  std::ptrdiff_t out_stride, std::ptrdiff_t steps, bool kept,
                                   const Row<T>* rows, std::ptrdiff_t vectors) {
-    constexpr int M = TOGETHER, W = Vec<T>::LANES;
-    for (; vectors >= M; vectors -= M, rows += M, e += M * W, out += M * W)
-        divide_some_terms<M>(e, stride, out, out_stride, steps, rows);
-    for (; vectors > 0; --vectors, ++rows, e += W, out += W)
-        divide_some_terms<1>(e, stride, out, out_stride, steps, rows);
+    if (kept)
+        divide_all_terms<TOGETHER, true>(x, stride, out, out_stride, steps, rows, vectors);
+    else
+        divide_all_terms<2, false>(x, stride, out, out_stride, steps, rows, vectors);
 }
 
 // sum.lanes[i] += y_j * grad_j, for N registers of rows side by side,

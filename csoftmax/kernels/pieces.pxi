@@ -56,7 +56,7 @@ cdef class PiecewiseCrossEntropy:
                                    cnp.PyArray_STRIDES(class_weight)[0], False)
         self.p.smoothing = smoothing
         self.p.piecewise = True
-        self.p.streamed = False
+        self.p.streamed = self.p.kept = False
         self.p.packed = self.p.ahead = self.p.out_ahead = 0
         self.p.row_threads = 1
         self.memory = <char*> malloc(self.room())
@@ -123,7 +123,7 @@ cdef void take_step(real* tag, char* memory, Step step, Problem& p, Py_ssize_t f
     cdef real* at_label = <real*> (rows + vectors)
     if step == START_ROWS:
         for g in range(vectors):
-            start_pieces(rows[g], order_of(tag, W == 1, p.n))
+            start_pieces(rows[g], order_of(tag, W == 1, p.n), True)
             store(at_label + g * W, broadcast(<real> 0))
         return
     group = min(<Py_ssize_t> MAX_VECTORS, max(<Py_ssize_t> 1, TILE // (W * W * BLOCK)))
@@ -162,7 +162,7 @@ cdef void take_step_of_group(Row[real]* rows, real* at_label, Step step, const P
     if step == ADD_PIECE:
         sweep_classes(scratch, CROSS_ENTROPY, MAXIMUM, p, lane, lanes, first, last, rows)
         for v in range(p.width // W):
-            raise_anchor(rows[v], has_weights(p))
+            raise_anchor(rows[v], W == 1, has_weights(p))
         sweep_classes(scratch, CROSS_ENTROPY, ADD_UP, p, lane, lanes, first, last, rows)
         return
     if p.label != NULL:

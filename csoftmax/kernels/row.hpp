@@ -61,6 +61,7 @@ template <class T> struct Row {
 // The same for one chunk of a long row, where all lanes agree.
 template <class T> struct ChunkOfRow {
     T max, ties;
+    bool kept;  // its terms are, in the result
     T sum[2], weight[2], spread[2];
 };
 
@@ -133,19 +134,34 @@ template <class T> CSOFTMAX_INLINE Exact<T> without_overflow(Exact<T> a) {
     return {a.value, choose(abs(a.value) > abs(a.error), a.error, broadcast(T(0)))};
 }
 
-// Rows whose classes come piece by piece have an anchor that grows with the maximum. Before the first,
-template <class T> CSOFTMAX_INLINE void start_pieces(Row<T>& row, Order order) {
-    start(row, order, true);
+// Rows whose classes come piece by piece have an anchor that grows with the maximum: that of the largest
+// entry so far. Its max is finite, so that an entry of -inf has a gap of inf, not NaN.
+template <class T> CSOFTMAX_INLINE void set_anchor_so_far(Row<T>& row) {
     set_some_anchors<1>(&row);
-    row.anchor.max = broadcast(std::numeric_limits<T>::lowest());
+    row.anchor.max = max(row.max, broadcast(std::numeric_limits<T>::lowest()));
 }
-// and after the sweep for the maximum of each: what was summed before, relative to the new anchor.
-template <class T> CSOFTMAX_APART void raise_anchor(Row<T>& row, bool weighted) {
+template <class T> CSOFTMAX_INLINE void start_pieces(Row<T>& row, Order order, bool weighted) {
+    start(row, order, weighted);
+    set_anchor_so_far(row);
+}
+// Whether terms are the same measured against the maximum of one row and of the other, in lane 0.
+template <class T> CSOFTMAX_INLINE bool have_same_terms(const Row<T>& a, const Row<T>& b) {
+    if (!(lane(a.anchor.shift, 0) == lane(b.anchor.shift, 0))) return false;
+    if constexpr (BY_LIBRARY<T>)
+        return true;
+    else
+        return lane(from_bits<T>(a.anchor.exponent), 0) == lane(from_bits<T>(b.anchor.exponent), 0);
+}
+// After the sweep for the maximum of a piece: what was summed before, relative to the new anchor. A row
+// along its registers (fold) has its sums in lane 0, and gets its maximum in all lanes.
+template <class T> CSOFTMAX_APART void raise_anchor(Row<T>& row, bool fold, bool weighted) {
     const Vec<T> zero = broadcast(T(0));
     const Anchor<T> before = row.anchor;
-    const auto grown = row.max > before.max;
-    set_some_anchors<1>(&row);
-    row.anchor.max = max(row.max, before.max);  // finite: an entry of -inf has a gap of inf, not NaN
+    if (fold) row.max = max_lanes(row.max);
+    const auto grown = row.max > choose(before.finite >= zero, before.max, broadcast(-INFINITE<T>));
+    if (!(lane(max_lanes(choose(grown, broadcast(T(1)), zero)), 0) > 0)) return;
+    if (fold) row.ties = first_lanes(sum_lanes(row.ties), 1);
+    set_anchor_so_far(row);
     Exact<T> peaks = two_product(row.ties, before.peak.value);
     peaks.error = peaks.error + row.ties * before.peak.error;
     const Exact<T> sum = multiply_exactly(
@@ -162,8 +178,10 @@ template <class T> CSOFTMAX_APART void raise_anchor(Row<T>& row, bool weighted) 
     const Exact<T> gaps = without_overflow(Exact<T>{scaled.value * up, scaled.error * up});
     const Vec<T> weight = choose(grown, row.weight.total.value, zero);
     const auto nothing = abs(weight) <= zero;
-    row.spread.total = add_any(row.spread.total, {choose(nothing, zero, gaps.value),
-                                                  choose(nothing, zero, gaps.error)});
+    const Exact<T> spread = add_any(row.spread.total, {choose(nothing, zero, gaps.value),
+                                                       choose(nothing, zero, gaps.error)});
+    row.spread.total.value = choose(grown, spread.value, row.spread.total.value);
+    row.spread.total.error = choose(grown, spread.error, row.spread.total.error);
 }
 
 // Rows that lie along registers are swept one by one, in a Row whose lanes all belong to it. What

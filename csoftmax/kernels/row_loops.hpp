@@ -30,29 +30,36 @@ template <class T> CSOFTMAX_INLINE Vec<T> part_of(Vec<T> a, Part part) {
     return first_lanes(a, part.count);
 }
 
-// write(entry, what load(entry, register) gives, register) for the registers of a row of n entries.
+// write(entry, what load(entry, register) gives for some registers, register) for a row of n entries.
 // Where the row is no whole number of them the last one reaches back; as out may be the operand, that
 // is loaded first. A streamed row must not be one: it begins with a register that the next overlaps.
 template <class T, class Load, class Write>
 CSOFTMAX_INLINE void for_registers(const T* out, std::ptrdiff_t n, bool streamed, Load load_at,
                                    Write write) {
     constexpr std::ptrdiff_t W = Vec<T>::LANES, N = TOGETHER;
+    using Loaded = decltype(load_at(0, Full{}));
     if (n < W) {
         const Part part{int(n)};
-        write(0, load_at(0, part), part);
+        const Loaded some[1] = {load_at(0, part)};
+        write(0, some, part);
         return;
     }
-    const auto last = load_at(n - W, Full{});
+    const Loaded last[1] = {load_at(n - W, Full{})};
     std::ptrdiff_t j = 0;
+    auto visit = [&](auto count, auto how) {
+        Loaded some[count.value];
+        for (int k = 0; k < count.value; ++k) some[k] = load_at(j + k * W, Full{});
+        write(j, some, how);
+    };
+    const std::integral_constant<int, N> several;
+    const std::integral_constant<int, 1> one;
     if (streamed) {
-        write(0, load_at(0, Full{}), Full{});
-        for (j = to_alignment(out); j + N * W <= n; j += N * W)
-            for (int k = 0; k < N; ++k) write(j + k * W, load_at(j + k * W, Full{}), Streamed{});
+        visit(one, Full{});
+        for (j = to_alignment(out); j + N * W <= n; j += N * W) visit(several, Streamed{});
     } else {
-        for (; j + N * W <= n; j += N * W)
-            for (int k = 0; k < N; ++k) write(j + k * W, load_at(j + k * W, Full{}), Full{});
+        for (; j + N * W <= n; j += N * W) visit(several, Full{});
     }
-    for (; j + W <= n; j += W) write(j, load_at(j, Full{}), Full{});
+    for (; j + W <= n; j += W) visit(one, Full{});
     if (j < n) write(n - W, last, Full{});
 }
 // visit(first entry, number of registers as a type, the last register) for its blocks.
@@ -271,11 +278,13 @@ CSOFTMAX_INLINE void add_weights_of_row(const T* x, std::ptrdiff_t n, const Weig
 }
 
 // The writing sweep of one row, `i` among the rows: what it is divided by and so on is in lane i. Asks
-// for the lines `ahead` bytes behind those that it writes, unless that is 0.
-template <Operation operation, class T>
+// for the lines `ahead` bytes behind those that it writes, unless that is 0. `kept`: x holds the terms.
+template <Operation operation, bool kept, class T>
 CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n, bool streamed,
                                std::ptrdiff_t ahead, const Row<T>& rows, int i,
                                const WeightsOfRow<T>& w) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES;
+    const Anchor<T> anchors[1] = {spread(rows.anchor, i)};
     const Gradient<T> gradient(rows, i);
     const Vec<T> maximum = spread(rows.max, i);
     const Exact<T> sum = spread(rows.sum.total, i);
@@ -283,29 +292,36 @@ CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n,
         Vec<T> x, y;
     };
     for_registers(
-        out, n, (operation == LOG_SOFTMAX || operation >= SOFTMAX_VJP) && streamed,
+        out, n, (!kept || operation == LOG_SOFTMAX || operation >= SOFTMAX_VJP) && streamed,
         [&](std::ptrdiff_t j, auto part) {
             Two a = {load(x + j, part, T(0)), broadcast(T(0))};
             if (operation >= SOFTMAX_VJP) a.y = load(y + j, part, T(0));
             if (operation == WEIGHTS) a.y = w.at(j, part);
             return a;
         },
-        [&](std::ptrdiff_t j, Two a, auto part) {
-            Vec<T> result;
-            if (operation == SOFTMAX)
-                result = divide(a.x, gradient.divisor);
-            else if (operation == LOG_SOFTMAX)
-                result = (a.x - maximum) - gradient.offset;
-            else if (operation == SOFTMAX_VJP)
-                result = a.x * ((a.y - sum.error) - sum.value);
-            else if (operation == LOG_SOFTMAX_VJP)
-                result = fma(exp(a.x), broadcast(T(0)) - gradient.factor, a.y);
-            else if (operation == WEIGHTS)
-                result = gradient.at(a.x, a.y);
-            else
-                result = gradient.at(a.x);
-            if (ahead != 0) prefetch_to_write(out + j, ahead);
-            store(out + j, result, part);
+        [&](std::ptrdiff_t j, const auto& some, auto part) {
+            constexpr int N = std::extent_v<std::remove_reference_t<decltype(some)>>;
+            Vec<T> a[N];
+            for (int k = 0; k < N; ++k) a[k] = some[k].x;
+            if (!kept) terms(a, anchors, a);
+            for (int k = 0; k < N; ++k) {
+                const Vec<T> y = some[k].y;
+                Vec<T> result;
+                if (operation == SOFTMAX)
+                    result = divide(a[k], gradient.divisor);
+                else if (operation == LOG_SOFTMAX)
+                    result = (a[k] - maximum) - gradient.offset;
+                else if (operation == SOFTMAX_VJP)
+                    result = a[k] * ((y - sum.error) - sum.value);
+                else if (operation == LOG_SOFTMAX_VJP)
+                    result = fma(exp(a[k]), broadcast(T(0)) - gradient.factor, y);
+                else if (operation == WEIGHTS)
+                    result = gradient.at(a[k], y);
+                else
+                    result = gradient.at(a[k]);
+                if (ahead != 0) prefetch_to_write(out + j + k * W, ahead);
+                store(out + j + k * W, result, part);
+            }
         });
 }
 

@@ -22,15 +22,17 @@ CSOFTMAX_INLINE bool sweeps_rows(const T*, Operation operation, const Problem& p
 constexpr std::size_t FETCHED_PAIR = 4096;  // bytes of rows of a pair whose next ones are asked for
 
 // One sweep over the classes j0 <= j < j1, at most a chunk, of the rows lane <= i < lane + lanes, at
-// most LANES of them: all of each, or of a single row.
+// most LANES of them: all of each, or of a single row. `keep`: the terms stay in `out` until the results
+// replace them, if the operation has use for them.
 template <Operation operation, bool weighted, class T>
 CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_t lane,
                                     std::ptrdiff_t lanes, std::ptrdiff_t j0, std::ptrdiff_t j1,
-                                    Row<T>& rows) {
+                                    bool keep, Row<T>& rows) {
     constexpr int W = Vec<T>::LANES;
     constexpr bool pair = operation >= SOFTMAX_VJP, apart = operation != SOFTMAX;
     constexpr bool gaps = operation == ENTROPY;
     constexpr bool keeps = operation == SOFTMAX || operation == CROSS_ENTROPY;
+    const bool kept = keeps && keep;
     const std::ptrdiff_t n = j1 - j0;
     auto x = [&](int i) {
         return reinterpret_cast<const T*>(p.x.data + (lane + i) * p.x.lane_stride) + j0;
@@ -58,7 +60,7 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
         Exact<T> sum[W], weight[W], spreads[W];
         Vec<T> one_word[W];
         Single<T> ties[W];
-        auto e = [&](int i) { return keeps ? out(i) : nullptr; };
+        auto e = [&](int i) { return kept ? out(i) : nullptr; };
         auto later = [&](int i) { return operation == LOG_SOFTMAX && !p.streamed ? out(i) : nullptr; };
         const bool fetched = p.out_ahead != 0 && n * sizeof(T) <= FETCHED_PAIR;
         auto block_at = [&](int i) {
@@ -125,36 +127,42 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
             rows.ties = whole ? t : rows.ties + first_lanes(t, 1);
         }
     } else {
-        for (int i = 0; i < lanes; ++i)
-            write_row<weighted ? WEIGHTS : operation>(keeps ? out(i) : x(i), y(i), out(i), n,
-                                                      p.streamed, p.out_ahead, rows, i,
-                                                      weights(i));
+        const auto write = [&](auto is_kept) {
+            for (int i = 0; i < lanes; ++i)
+                write_row<weighted ? WEIGHTS : operation, is_kept.value>(
+                    kept ? out(i) : x(i), y(i), out(i), n, p.streamed, p.out_ahead, rows, i,
+                    weights(i));
+        };
+        if (!keeps || kept)
+            write(std::true_type{});
+        else
+            write(std::bool_constant<!keeps>{});
         if (p.streamed) end_stream();
     }
 }
 template <class T>
 CSOFTMAX_INLINE void sweep_rows(Operation operation, Sweep sweep, const Problem& p,
                                 std::ptrdiff_t lane, std::ptrdiff_t lanes, std::ptrdiff_t j0,
-                                std::ptrdiff_t j1, Row<T>& rows) {
+                                std::ptrdiff_t j1, bool keep, Row<T>& rows) {
     if (Vec<T>::LANES == 1) return;  // never asked: there are no registers to lie along
     if (operation == SOFTMAX)
-        sweep_some_rows<SOFTMAX, false>(sweep, p, lane, lanes, j0, j1, rows);
+        sweep_some_rows<SOFTMAX, false>(sweep, p, lane, lanes, j0, j1, keep, rows);
     else if (operation == LOG_SOFTMAX)
-        sweep_some_rows<LOG_SOFTMAX, false>(sweep, p, lane, lanes, j0, j1, rows);
+        sweep_some_rows<LOG_SOFTMAX, false>(sweep, p, lane, lanes, j0, j1, keep, rows);
     else if (operation == LOGSUMEXP || operation == TOPK)
-        sweep_some_rows<LOGSUMEXP, false>(sweep, p, lane, lanes, j0, j1, rows);
+        sweep_some_rows<LOGSUMEXP, false>(sweep, p, lane, lanes, j0, j1, keep, rows);
     else if (operation == LOGSUMEXP_AGAIN)
-        sweep_some_rows<LOGSUMEXP_AGAIN, false>(sweep, p, lane, lanes, j0, j1, rows);
+        sweep_some_rows<LOGSUMEXP_AGAIN, false>(sweep, p, lane, lanes, j0, j1, keep, rows);
     else if (operation == ENTROPY)
-        sweep_some_rows<ENTROPY, false>(sweep, p, lane, lanes, j0, j1, rows);
+        sweep_some_rows<ENTROPY, false>(sweep, p, lane, lanes, j0, j1, keep, rows);
     else if (operation == SOFTMAX_VJP)
-        sweep_some_rows<SOFTMAX_VJP, false>(sweep, p, lane, lanes, j0, j1, rows);
+        sweep_some_rows<SOFTMAX_VJP, false>(sweep, p, lane, lanes, j0, j1, keep, rows);
     else if (operation == LOG_SOFTMAX_VJP)
-        sweep_some_rows<LOG_SOFTMAX_VJP, false>(sweep, p, lane, lanes, j0, j1, rows);
+        sweep_some_rows<LOG_SOFTMAX_VJP, false>(sweep, p, lane, lanes, j0, j1, keep, rows);
     else if (has_weights(p))
-        sweep_some_rows<CROSS_ENTROPY, true>(sweep, p, lane, lanes, j0, j1, rows);
+        sweep_some_rows<CROSS_ENTROPY, true>(sweep, p, lane, lanes, j0, j1, keep, rows);
     else
-        sweep_some_rows<CROSS_ENTROPY, false>(sweep, p, lane, lanes, j0, j1, rows);
+        sweep_some_rows<CROSS_ENTROPY, false>(sweep, p, lane, lanes, j0, j1, keep, rows);
 }
 
 // factor <- logsumexp of the rows that need a second sum, of up to FEW classes. They are gathered LANES

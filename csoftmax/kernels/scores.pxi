@@ -34,6 +34,9 @@ cdef void run_divided(real* packed, Operation operation, const Problem& p, Py_ss
     divide_rows(packed, p, lane, lanes)
     q.x = q.out
     q.streamed = False
+    q.kept = keeps_pieces(operation, p)
+    if p.lanes > p.group:
+        q.ahead = p.group * p.out.lane_stride
     run_group(packed, operation, q, lane, lanes)
 
 

@@ -57,13 +57,16 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
         Divisor[T] divisor
         Vec[T] factor, offset, total, lack, peak, again
     cdef cppclass ChunkOfRow[T]:
-        pass
+        T max
+        bint kept
     void start[T](Row[T]&, Order, bint weighted)
     ChunkOfRow[T] take_chunk[T](const Row[T]&, bint weighted)
     void add_chunk[T](Row[T]&, const ChunkOfRow[T]&, bint weighted)
     void end_chunk[T](Row[T]&, Order, bint weighted)
-    void start_pieces[T](Row[T]&, Order)
-    void raise_anchor[T](Row[T]&, bint weighted)
+    void set_anchor_so_far[T](Row[T]&)
+    bint have_same_terms[T](const Row[T]&, const Row[T]&)
+    void start_pieces[T](Row[T]&, Order, bint weighted)
+    void raise_anchor[T](Row[T]&, bint fold, bint weighted)
     void set_anchors[T](Row[T]*, ptrdiff_t vectors)
     void spread_anchor[T](const Row[T]& rows, int i, Order, bint weighted, Row[T]& row)
     void spread_result[T](const Row[T]& rows, int i, Row[T]& row)
@@ -98,7 +101,7 @@ cdef extern from "loops.hpp" namespace "csoftmax" nogil:
     void write_products[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride, T* out,
                            ptrdiff_t out_stride, ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors)
     void divide_terms[T](const T* e, ptrdiff_t stride, T* out, ptrdiff_t out_stride,
-                         ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors)
+                         ptrdiff_t steps, bint kept, const Row[T]*, ptrdiff_t vectors)
     void write_gradients[T](const T* x, ptrdiff_t stride, const T* w, ptrdiff_t w_stride, T* out,
                             ptrdiff_t out_stride, ptrdiff_t steps, bint kept, bint weighted,
                             const Row[T]*, ptrdiff_t vectors)
@@ -132,7 +135,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         bint streamed, direct
         ptrdiff_t packed, ahead, out_ahead
         int row_threads
-        bint piecewise
+        bint piecewise, kept
     bint has_weights(const Problem&)
     Problem matrix(const Problem&, ptrdiff_t outer)
     Problem part(const Problem&, ptrdiff_t outer, ptrdiff_t lane, ptrdiff_t lanes)
@@ -141,6 +144,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     cdef cppclass Scratch[T]:
         T tiles[2][4096]
         T* packed
+        ptrdiff_t kept_from
     void load_tile[T](T* tile, const View&, ptrdiff_t lane, ptrdiff_t lanes,
                       ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t width, T fill)
     void store_tile[T](const T* tile, const View&, ptrdiff_t lane, ptrdiff_t lanes,
@@ -200,7 +204,7 @@ cdef extern from "few_losses.hpp" namespace "csoftmax" nogil:
 cdef extern from "rows.hpp" namespace "csoftmax" nogil:
     bint sweeps_rows[T](const T*, Operation, const Problem&)
     void sweep_rows[T](Operation, Sweep, const Problem&, ptrdiff_t lane, ptrdiff_t lanes, ptrdiff_t j0,
-                       ptrdiff_t j1, Row[T]&)
+                       ptrdiff_t j1, bint keep, Row[T]&)
     void sum_some_again[T](const Problem&, ptrdiff_t lane, ptrdiff_t lanes, Row[T]*)
 
 ctypedef long double longdouble

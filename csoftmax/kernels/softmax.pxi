@@ -5,16 +5,6 @@
 # registers that a sum is given are those of one of its lanes (summation.hpp).
 
 
-cdef inline void write_softmax(const real* x, Py_ssize_t stride, real* out, Py_ssize_t out_stride,
-                               Py_ssize_t steps, const Row[real]* row) noexcept nogil:
-    # exp(x_j - max) / sum, where the terms were not kept
-    cdef Anchor[real] anchor = row.anchor
-    cdef Divisor[real] divisor = row.divisor
-    cdef Py_ssize_t i
-    for i in range(steps):
-        store(out + i * out_stride, divide(term(load(x + i * stride), anchor), divisor))
-
-
 cdef inline void write_log_softmax(const real* x, Py_ssize_t stride, real* out,
                                    Py_ssize_t out_stride, Py_ssize_t steps,
                                    const Row[real]* row) noexcept nogil:

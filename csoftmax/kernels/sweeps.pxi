@@ -8,7 +8,7 @@
 # Contiguous rows, and columns of few classes, are worked on where they are ("direct"); anything
 # else goes through a dense tile, and a group that fits one tile is loaded once. Threads share the
 # groups or, where there are fewer long rows than threads, the chunks of each row; neither changes
-# a bit of a result.
+# a bit of a result. Where a row has several chunks, long_rows.pxi joins the first two sweeps.
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free, malloc
 
@@ -31,7 +31,6 @@ cdef enum:
     FETCHED_BYTES = 1048576  # of rows beyond which that is done, for
     FETCHED_ROW = 262144   # rows up to these
     PAIR_BYTES = 4096      # where memory is all that takes time, reads and writes take turns sooner
-    WAVE = 256             # chunks of one row between two additions of their sums
     SERIAL_BELOW = 65536   # entries that do not pay for waking threads
     SHARE = 16384          # entries that each thread gets at least
 
@@ -112,9 +111,7 @@ cdef inline void add_lanes(Operation operation, const real* x, const real* y, Py
 cdef inline void write_result(Operation operation, const real* x, const real* y, Py_ssize_t stride,
                               Py_ssize_t y_stride, real* out, Py_ssize_t out_stride,
                               Py_ssize_t steps, const Row[real]* row) noexcept nogil:
-    if operation == SOFTMAX:
-        write_softmax(x, stride, out, out_stride, steps, row)
-    elif operation == LOG_SOFTMAX:
+    if operation == LOG_SOFTMAX:
         write_log_softmax(x, stride, out, out_stride, steps, row)
     elif operation == LOG_SOFTMAX_VJP:
         write_log_softmax_vjp(x, stride, y, y_stride, out, out_stride, steps, row)
@@ -167,8 +164,8 @@ cdef inline void sweep_registers(Operation operation, Sweep sweep, const real* x
                vectors)
     elif sweep == MAXIMUM:
         find_maxima(x, stride, steps, rows, vectors)
-    elif operation == SOFTMAX and kept:
-        divide_terms(x, stride, out, out_stride, steps, rows, vectors)
+    elif operation == SOFTMAX:
+        divide_terms(x, stride, out, out_stride, steps, kept, rows, vectors)
     elif operation == SOFTMAX_VJP:
         write_products(x, stride, y, y_stride, out, out_stride, steps, rows, vectors)
     elif operation == CROSS_ENTROPY:
@@ -241,29 +238,6 @@ cdef inline void visit(Scratch[real]& scratch, Operation operation, Sweep sweep,
             end_chunk(rows[v], order, weighted)
 
 
-cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem& p,
-                      Py_ssize_t lane, Py_ssize_t j0, Row[real]* whole,
-                      ChunkOfRow[real]* chunk) noexcept nogil:
-    # One chunk of a long row, in tiles of its own; what it finds goes to `chunk`.
-    cdef Scratch[real] scratch
-    cdef Row[real] part
-    cdef Row[real]* row = whole
-    cdef bint weighted = sums_more(operation, p)
-    scratch.packed = NULL
-    if sweep != WRITE:
-        row = &part
-        start(part, order_of(tag, True, p.n), weighted)
-        part.anchor = whole.anchor
-        part.max = whole.max
-        part.again = whole.again
-    if p.direct:
-        sweep_rows(operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n), row[0])
-    else:
-        visit(scratch, operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n), row, False)
-    if sweep != WRITE:
-        chunk[0] = take_chunk(part, weighted)
-
-
 cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep sweep,
                              const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
                              Row[real]* rows) noexcept nogil:
@@ -278,7 +252,8 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
         return
     if p.direct and p.row_threads == 1:
         while j < p.n:
-            sweep_rows(operation, sweep, p, lane, lanes, j, min(j + CHUNK, p.n), rows[0])
+            sweep_rows(operation, sweep, p, lane, lanes, j, min(j + CHUNK, p.n),
+                       j >= scratch.kept_from, rows[0])
             j += CHUNK
         return
     for i in range(lanes):
@@ -289,7 +264,7 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
         else:
             spread_result(rows[0], <int> i, row)
         if p.row_threads > 1:
-            sweep_long_row(tag, operation, sweep, p, lane + i, &row)
+            sweep_long_row(scratch, operation, sweep, p, lane + i, &row)
         else:
             sweep_classes(scratch, operation, sweep, p, lane + i, 1, 0, p.n, &row)
         if sweep == MAXIMUM:
@@ -311,26 +286,11 @@ cdef inline void sweep_classes(Scratch[real]& scratch, Operation operation, Swee
             return
 
 
-cdef void sweep_long_row(real* tag, Operation operation, Sweep sweep, const Problem& p,
-                         Py_ssize_t lane, Row[real]* row) noexcept nogil:
-    cdef ChunkOfRow[real] chunks[WAVE]
-    cdef bint weighted = sums_more(operation, p)
-    cdef Py_ssize_t first = 0, i, count
-    while first < p.n:
-        count = min(<Py_ssize_t> WAVE, (p.n - first + CHUNK - 1) // CHUNK)
-        for i in prange(count, num_threads=<int> min(count, <Py_ssize_t> p.row_threads),
-                        schedule="static"):
-            visit_apart(tag, operation, sweep, p, lane, first + i * CHUNK, row, &chunks[i])
-        if sweep != WRITE:
-            for i in range(count):
-                add_chunk(row[0], chunks[i], weighted)
-        first += count * CHUNK
-
-
 cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssize_t lane,
                     Py_ssize_t lanes) noexcept nogil:
     cdef Scratch[real] scratch
     scratch.packed = packed
+    scratch.kept_from = 0
     cdef real* x = &scratch.tiles[0][0]
     cdef real at_label[MAX_LANES]
     cdef int64_t labels[MAX_LANES]
@@ -358,10 +318,13 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
     if p.label != NULL:
         ignored = read_labels(p, lane, lanes, labels)
         logits_at_labels(at_label, labels, ignored, p, lane, lanes)
-    if not takes_pair(operation):
-        sweep_group(scratch, operation, MAXIMUM, p, lane, lanes, rows)
-        set_anchors(&rows[0], vectors)
-    sweep_group(scratch, operation, ADD_UP, p, lane, lanes, rows)
+    if p.piecewise:
+        sweep_pieces(scratch, operation, p, lane, lanes, rows)
+    else:
+        if not takes_pair(operation):
+            sweep_group(scratch, operation, MAXIMUM, p, lane, lanes, rows)
+            set_anchors(&rows[0], vectors)
+        sweep_group(scratch, operation, ADD_UP, p, lane, lanes, rows)
     if operation == CROSS_ENTROPY:
         find_losses(at_label, labels, ignored, p, lane, lanes, rows)
         if p.out.data != NULL:
@@ -538,8 +501,8 @@ cdef inline bint is_aligned(const View& view, Py_ssize_t size) noexcept nogil:
 cdef bint is_streamed(Operation operation, const Problem& p, Py_ssize_t size) noexcept nogil:
     # Whether the writing sweep goes past the caches: what it writes would not fit there, and is
     # neither an operand nor read again.
-    if (keeps_terms(operation) or not writes_rows(operation) or not p.direct or p.width > 1
-            or p.n * size < STREAMED_ROW):
+    if ((keeps_terms(operation) and not p.piecewise) or not writes_rows(operation) or not p.direct
+            or p.width > 1 or p.n * size < STREAMED_ROW):
         return False
     if not is_aligned(p.out, size):
         return False
@@ -562,7 +525,9 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         return
     p.row_threads = 1
     p.ahead = p.out_ahead = p.packed = 0
-    p.piecewise = p.streamed = False
+    p.streamed = False
+    p.piecewise = p.n > CHUNK and not takes_pair(operation) and operation != ENTROPY
+    p.kept = False
     row_vectors = p.lanes * ((n + W - 1) // W)
     if are_short_products(tag, operation, p):
         p.width = 1
@@ -606,19 +571,24 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         if p.direct:
             p.streamed = is_streamed(operation, p, sizeof(real))
             row = n * <Py_ssize_t> sizeof(real)
+            p.kept = keeps_pieces(operation, p) and rows * row < STREAMED_BYTES
             fetched = (writes_rows(operation) and operation != LOG_SOFTMAX and p.out.data != NULL
                        and not p.streamed and row <= FETCHED_ROW and rows * row > FETCHED_BYTES)
             p.group = ((PAIR_BYTES if takes_pair(operation) else
                         FETCHED_GROUP if fetched else GROUP_BYTES)
                        // (row * tiles_of(operation, p)))
             p.group = max(<Py_ssize_t> 1, min(W, min(p.group, rows // threads)))
-            if p.lanes > p.group:
+            if p.piecewise and not p.kept:
+                p.ahead = CHUNK * sizeof(real)
+            elif p.lanes > p.group:
                 p.ahead = p.group * p.x.lane_stride
                 if fetched:
                     p.out_ahead = p.group * p.out.lane_stride
         if rows < 2 * threads and p.n > 2 * CHUNK:
             p.row_threads = threads
             threads = 1
+            if p.direct and p.piecewise and not p.kept:
+                p.ahead = wave_of_threads(tag, p.row_threads) * CHUNK * <Py_ssize_t> sizeof(real)
     groups = p.outer * ((p.lanes + p.group - 1) // p.group)
     if p.packed and not p.direct:
         packed = <real*> malloc(threads * p.packed * sizeof(real))

@@ -380,7 +380,8 @@ struct Problem {
     std::ptrdiff_t ahead;         // bytes from a row to that of the next group, to be prefetched;
     std::ptrdiff_t out_ahead;     // the same of its result, or 0
     int row_threads;              // threads for the chunks of one row
-    bool piecewise;               // classes come piece by piece: nothing is kept between sweeps
+    bool piecewise;               // classes are summed piece by piece, against the maximum so far
+    bool kept;                    // terms of pieces stay in the result, or are found once more
 };
 
 // Whether the classes of a loss have weights beside that of the label.
@@ -458,10 +459,12 @@ CSOFTMAX_APART void divide_rows(const T*, const Problem& p, std::ptrdiff_t lane,
     }
 }
 
-// `packed`: if there is such memory, all classes of a group in column form.
+// `packed`: if there is such memory, all classes of a group in column form. `kept_from`: the first class
+// of which the result holds the term, in row form.
 template <class T> struct alignas(64) Scratch {
     T tiles[2][4096];
     T* packed;
+    std::ptrdiff_t kept_from;
 };
 
 }  // namespace csoftmax
