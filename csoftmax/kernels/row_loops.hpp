@@ -44,6 +44,18 @@ CSOFTMAX_INLINE void for_registers(const T* out, std::ptrdiff_t n, bool streamed
         write(0, some, part);
         return;
     }
+    const auto write_ends = [&](auto count) {  // which overlap
+        constexpr int COUNT = decltype(count)::value;
+        Loaded some[COUNT], others[COUNT];
+        for (int k = 0; k < COUNT; ++k) {
+            some[k] = load_at(k * W, Full{});
+            others[k] = load_at(n + (k - COUNT) * W, Full{});
+        }
+        write(0, some, Full{});
+        write(n - COUNT * W, others, Full{});
+    };
+    if (n <= 2 * W) return write_ends(std::integral_constant<int, 1>{});
+    if (n <= 4 * W) return write_ends(std::integral_constant<int, 2>{});
     const Loaded last[1] = {load_at(n - W, Full{})};
     std::ptrdiff_t j = 0;
     auto visit = [&](auto count, auto how) {
@@ -87,6 +99,10 @@ CSOFTMAX_INLINE void load_block(const T* x, Last last, T fill, Vec<T> (&some)[CO
 
 template <class T> CSOFTMAX_INLINE Vec<T> maximum_of_row(const T* x, std::ptrdiff_t n) {
     constexpr std::ptrdiff_t W = Vec<T>::LANES, N = TOGETHER;
+    const T* last = x + n - W;
+    if (n >= W && n <= 2 * W) return max(load(x), load(last));
+    if (n >= W && n <= 4 * W)
+        return max(max(load(x), load(x + W)), max(load(last - W), load(last)));
     Vec<T> a[N];
     for (int k = 0; k < N; ++k) a[k] = broadcast(-INFINITE<T>);
     for (; n >= N * W; n -= N * W, x += N * W)
@@ -323,6 +339,15 @@ CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n,
                 store(out + j + k * W, result, part);
             }
         });
+}
+
+// The same for a row whose terms were not kept, which is row 0.
+template <Operation operation, class T>
+CSOFTMAX_APART void write_afresh(const T* x, T* out, std::ptrdiff_t n, bool streamed,
+                                 std::ptrdiff_t ahead, const Row<T>& rows,
+                                 const WeightsOfRow<T>& w) {
+    constexpr const T* none = nullptr;
+    write_row<operation, false>(x, none, out, n, streamed, ahead, rows, 0, w);
 }
 
 }  // namespace csoftmax

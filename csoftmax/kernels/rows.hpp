@@ -127,16 +127,13 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
             rows.ties = whole ? t : rows.ties + first_lanes(t, 1);
         }
     } else {
-        const auto write = [&](auto is_kept) {
-            for (int i = 0; i < lanes; ++i)
-                write_row<weighted ? WEIGHTS : operation, is_kept.value>(
-                    kept ? out(i) : x(i), y(i), out(i), n, p.streamed, p.out_ahead, rows, i,
-                    weights(i));
-        };
-        if (!keeps || kept)
-            write(std::true_type{});
+        constexpr Operation what = weighted ? WEIGHTS : operation;
+        if (keeps && !kept)
+            write_afresh<what>(x(0), out(0), n, p.streamed, p.out_ahead, rows, weights(0));
         else
-            write(std::bool_constant<!keeps>{});
+            for (int i = 0; i < lanes; ++i)
+                write_row<what, true>(keeps ? out(i) : x(i), y(i), out(i), n, p.streamed,
+                                      p.out_ahead, rows, i, weights(i));
         if (p.streamed) end_stream();
     }
 }
