@@ -245,6 +245,39 @@ def test_results_beyond_the_cache_have_the_same_bits(compiled, name, shift, dtyp
     assert np.all(np.delete(memory, np.s_[shift : shift + out.size]) == 7)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shift", [0, 1, 7])
+@pytest.mark.parametrize("shape", [(600, 7040), (3, 21, 70_400), (5000, 832)])
+def test_columns_beyond_the_cache_have_the_same_bits(compiled, shape, shift, dtype):
+    shape = (*shape[:-1], shape[-1] * 4 // np.dtype(dtype).itemsize)  # over 16 MB
+    axis, rng = len(shape) - 2, np.random.default_rng(0)
+    x, grad = rng.standard_normal((2, *shape), dtype)
+    target = np.abs(grad)
+    labels = rng.integers(0, shape[axis], (*shape[:axis], shape[-1]))
+    memory = np.full(x.size + 16, 7, dtype)
+    out = memory[shift : shift + x.size].reshape(shape)
+    options = {"axis": axis, "reduction": "none"}
+    calls = {
+        "softmax": lambda part, **to: compiled.softmax(x[part], axis, **to),
+        "log_softmax": lambda part, **to: compiled.log_softmax(x[part], axis, **to),
+        "softmax_vjp": lambda part, **to: compiled.softmax_vjp(x[part], grad[part], axis, **to),
+        "labels": lambda part, **to: compiled.cross_entropy_with_grad(
+            x[part], labels[(*part[:axis], part[-1])], **options, **to
+        )[1],
+        "probabilities": lambda part, **to: compiled.cross_entropy_with_grad(
+            x[part], target[part], label_smoothing=0.1, **options, **to
+        )[1],
+    }
+    everything = tuple(slice(None) for _ in shape)
+    for name, call in calls.items():
+        out[...] = 0
+        assert call(everything, out=out) is not None
+        for first in range(0, shape[-1], 1001):  # too small to go past the caches
+            part = (*everything[:-1], slice(first, first + 1001))
+            np.testing.assert_array_equal(out[part], call(part), err_msg=name)
+        assert np.all(np.delete(memory, np.s_[shift : shift + x.size]) == 7), name
+
+
 @pytest.mark.parametrize("classes", range(1, 34))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_products_of_short_rows(compiled, dtype, classes):

@@ -136,51 +136,93 @@ CSOFTMAX_INLINE void add_terms(const T* e, std::ptrdiff_t stride, std::ptrdiff_t
         add_all_terms<false>(e, stride, steps, order, rows, vectors);
 }
 
-// out_j <- e_j / sum, for M registers of rows side by side; `kept`: x holds the terms e,
-template <int M, bool kept, class T>
-CSOFTMAX_INLINE void divide_some_terms(const T* x, std::ptrdiff_t stride, T* out,
-                                       std::ptrdiff_t out_stride, std::ptrdiff_t steps,
-                                       const Row<T>* rows) {
+// out_j <- what compute(registers, j) makes of x_j in their place, for M registers of rows side by side. Lines
+// that are not streamed are asked for AHEAD classes before: the processor does not foresee such strides.
+template <int M, class How, class T, class Compute>
+CSOFTMAX_INLINE void write_some_columns(const T* x, std::ptrdiff_t stride, T* out,
+                                        std::ptrdiff_t out_stride, std::ptrdiff_t steps, How how,
+                                        Compute compute) {
     constexpr int W = Vec<T>::LANES, CLASSES = TOGETHER / M;
-    Divisor<T> divisors[M];
-    Anchor<T> anchors[M];
-    for (int v = 0; v < M; ++v) {
-        divisors[v] = rows[v].divisor;
-        anchors[v] = rows[v].anchor;
-    }
-    auto divide_classes = [&](auto classes) {
+    constexpr std::ptrdiff_t AHEAD = 6;
+    std::ptrdiff_t j = 0;
+    auto write_classes = [&](auto classes) {
         constexpr int N = decltype(classes)::value * M;
-        Vec<T> e[N];
-        for (int i = 0; i < N; ++i) e[i] = load(x + i / M * stride + i % M * W);
-        if (!kept) terms(e, anchors, e);
-        for (int i = 0; i < N; ++i)
-            store(out + i / M * out_stride + i % M * W, divide(e[i], divisors[i % M]));
+        Vec<T> some[N];
+        for (int i = 0; i < N; ++i) some[i] = load(x + i / M * stride + i % M * W);
+        compute(some, j);
+        for (int i = 0; i < N; ++i) {
+            T* to = out + i / M * out_stride + i % M * W;
+            if (std::is_same<How, Full>::value)
+                prefetch_to_write(to, AHEAD * out_stride * sizeof(T));
+            store(to, some[i], how);
+        }
+        j += N / M;
         x += N / M * stride;
         out += N / M * out_stride;
-        steps -= N / M;
     };
-    while (steps >= CLASSES) divide_classes(std::integral_constant<int, CLASSES>{});
-    while (steps > 0) divide_classes(std::integral_constant<int, 1>{});
+    while (j + CLASSES <= steps) write_classes(std::integral_constant<int, CLASSES>{});
+    while (j < steps) write_classes(std::integral_constant<int, 1>{});
 }
-// and for `vectors` of them.
-template <int M, bool kept, class T>
-CSOFTMAX_INLINE void divide_all_terms(const T* x, std::ptrdiff_t stride, T* out,
-                                      std::ptrdiff_t out_stride, std::ptrdiff_t steps,
-                                      const Row<T>* rows, std::ptrdiff_t vectors) {
+// write(how to store, registers of rows side by side, the first of them) for all `vectors` of these.
+template <int M, class Write>
+CSOFTMAX_INLINE void for_columns(std::ptrdiff_t vectors, bool streamed, Write write,
+                                 std::ptrdiff_t v = 0) {
+    const std::integral_constant<int, M> count;
+    for (; v + M <= vectors; v += M) streamed ? write(Streamed{}, count, v) : write(Full{}, count, v);
+    if constexpr (M > 1) for_columns<M / 2>(vectors, streamed, write, v);
+}
+
+// out_j <- e_j / sum; `kept`: x holds the terms e.
+template <bool kept, class T>
+CSOFTMAX_APART void divide_all_terms(const T* x, std::ptrdiff_t stride, T* out,
+                                     std::ptrdiff_t out_stride, std::ptrdiff_t steps,
+                                     const Row<T>* rows, std::ptrdiff_t vectors, bool streamed) {
     constexpr int W = Vec<T>::LANES;
-    for (; vectors >= M; vectors -= M, rows += M, x += M * W, out += M * W)
-        divide_some_terms<M, kept>(x, stride, out, out_stride, steps, rows);
-    for (; vectors > 0; --vectors, ++rows, x += W, out += W)
-        divide_some_terms<1, kept>(x, stride, out, out_stride, steps, rows);
+    for_columns<kept ? TOGETHER : 2>(vectors, streamed, [&](auto how, auto count, std::ptrdiff_t at) {
+        constexpr int M = decltype(count)::value;
+        Divisor<T> divisors[M];
+        Anchor<T> anchors[M];
+        for (int v = 0; v < M; ++v) {
+            divisors[v] = rows[at + v].divisor;
+            anchors[v] = rows[at + v].anchor;
+        }
+        write_some_columns<M>(x + at * W, stride, out + at * W, out_stride, steps, how,
+                              [&](auto& e, std::ptrdiff_t) {
+                                  if (!kept) terms(e, anchors, e);
+                                  for (std::size_t i = 0; i < std::size(e); ++i)
+                                      e[i] = divide(e[i], divisors[i % M]);
+                              });
+    });
 }
 template <class T>
 CSOFTMAX_INLINE void divide_terms(const T* x, std::ptrdiff_t stride, T* out,
                                   std::ptrdiff_t out_stride, std::ptrdiff_t steps, bool kept,
-                                  const Row<T>* rows, std::ptrdiff_t vectors) {
+                                  const Row<T>* rows, std::ptrdiff_t vectors, bool streamed) {
     if (kept)
-        divide_all_terms<TOGETHER, true>(x, stride, out, out_stride, steps, rows, vectors);
+        divide_all_terms<true>(x, stride, out, out_stride, steps, rows, vectors, streamed);
     else
-        divide_all_terms<2, false>(x, stride, out, out_stride, steps, rows, vectors);
+        divide_all_terms<false>(x, stride, out, out_stride, steps, rows, vectors, streamed);
+}
+
+// out_j <- (x_j - max) - log(sum(exp(x - max)))
+template <class T>
+CSOFTMAX_APART void write_log_softmax(const T* x, std::ptrdiff_t stride, T* out,
+                                      std::ptrdiff_t out_stride, std::ptrdiff_t steps,
+                                      const Row<T>* rows, std::ptrdiff_t vectors, bool streamed) {
+    constexpr int W = Vec<T>::LANES;
+    for_columns<TOGETHER>(vectors, streamed, [&](auto how, auto count, std::ptrdiff_t at) {
+        constexpr int M = decltype(count)::value;
+        Vec<T> maxima[M], offsets[M];
+        for (int v = 0; v < M; ++v) {
+            maxima[v] = rows[at + v].max;
+            offsets[v] = rows[at + v].offset;
+        }
+        write_some_columns<M>(x + at * W, stride, out + at * W, out_stride, steps, how,
+                              [&](auto& some, std::ptrdiff_t) {
+                                  for (std::size_t i = 0; i < std::size(some); ++i)
+                                      some[i] = (some[i] - maxima[i % M]) - offsets[i % M];
+                              });
+    });
 }
 
 // sum.lanes[i] += y_j * grad_j, for N registers of rows side by side,
@@ -225,91 +267,70 @@ CSOFTMAX_APART void add_products(const T* y, std::ptrdiff_t stride, const T* gra
                                  grad_stride * registers, count, rows + v, i);
     }
 }
-// out_j <- y_j * (grad_j - sum(y * grad)), the sum in two words, for N registers of rows,
-template <int N, class T>
-CSOFTMAX_INLINE void write_some_products(const T* y, std::ptrdiff_t stride, const T* grad,
-                                         std::ptrdiff_t grad_stride, T* out,
-                                         std::ptrdiff_t out_stride, std::ptrdiff_t steps,
-                                         const Row<T>* rows) {
-    constexpr int W = Vec<T>::LANES;
-    constexpr std::ptrdiff_t AHEAD = 4;
-    Exact<T> dot[N];
-    for (int v = 0; v < N; ++v) dot[v] = rows[v].sum.total;
-    for (; steps > 0; --steps, y += stride, grad += grad_stride, out += out_stride)
-        for (int v = 0; v < N; ++v) {
-            prefetch_to_write(out + v * W, AHEAD * out_stride * sizeof(T));
-            store(out + v * W,
-                  load(y + v * W) * ((load(grad + v * W) - dot[v].error) - dot[v].value));
-        }
-}
-// and for `vectors` of them.
+// out_j <- y_j * (grad_j - sum(y * grad)), the sum in two words
 template <class T>
 CSOFTMAX_APART void write_products(const T* y, std::ptrdiff_t stride, const T* grad,
                                    std::ptrdiff_t grad_stride, T* out, std::ptrdiff_t out_stride,
                                    std::ptrdiff_t steps, const Row<T>* rows,
-                                   std::ptrdiff_t vectors) {
-    constexpr int N = TOGETHER, W = Vec<T>::LANES;
-    for (; vectors >= N; vectors -= N, rows += N, y += N * W, grad += N * W, out += N * W)
-        write_some_products<N>(y, stride, grad, grad_stride, out, out_stride, steps, rows);
-    for (; vectors > 0; --vectors, ++rows, y += W, grad += W, out += W)
-        write_some_products<1>(y, stride, grad, grad_stride, out, out_stride, steps, rows);
+                                   std::ptrdiff_t vectors, bool streamed) {
+    constexpr int W = Vec<T>::LANES;
+    for_columns<TOGETHER>(vectors, streamed, [&](auto how, auto count, std::ptrdiff_t at) {
+        constexpr int M = decltype(count)::value;
+        Exact<T> dot[M];
+        for (int v = 0; v < M; ++v) dot[v] = rows[at + v].sum.total;
+        write_some_columns<M>(
+            y + at * W, stride, out + at * W, out_stride, steps, how,
+            [&](auto& some, std::ptrdiff_t j) {
+                for (std::size_t i = 0; i < std::size(some); ++i) {
+                    const Vec<T> g =
+                        load(grad + (j + i / M) * grad_stride + (at + i % M) * W);
+                    some[i] = some[i] * ((g - dot[i % M].error) - dot[i % M].value);
+                }
+            });
+    });
 }
 
-// Cross-entropy: out_j <- (p_j sum(w) - w_j) scale, for M registers of rows side by side; the entry at
-// the label is set right afterwards. `kept`: x holds the terms.
-template <int M, bool kept, bool weighted, class T>
-CSOFTMAX_INLINE void write_some_gradients(const T* x, std::ptrdiff_t stride, const T* w,
-                                          std::ptrdiff_t w_stride, T* out,
-                                          std::ptrdiff_t out_stride, std::ptrdiff_t steps,
-                                          const Row<T>* rows) {
-    constexpr int W = Vec<T>::LANES, CLASSES = TOGETHER / M;
-    constexpr std::ptrdiff_t AHEAD = 16;
-    Anchor<T> anchors[M];
-    for (int v = 0; v < M; ++v) anchors[v] = rows[v].anchor;
-    const Gradient<T> gradients[2] = {Gradient<T>(rows[0]), Gradient<T>(rows[M - 1])};
-    static_assert(M <= 2, "registers of rows side by side");
-    auto write_some = [&](auto classes) {
-        constexpr int N = decltype(classes)::value * M;
-        Vec<T> e[N];
-        for (int i = 0; i < N; ++i) {
-            e[i] = load(x + i / M * stride + i % M * W);
-            if (!kept) prefetch(x + i / M * stride + i % M * W, AHEAD * stride * sizeof(T));
-        }
-        if (!kept) terms(e, anchors, e);
-        for (int i = 0; i < N; ++i) {
-            const Gradient<T>& gradient = gradients[i % M];
-            const Vec<T> w_j = weighted ? load(w + i / M * w_stride + i % M * W) : e[i];
-            store(out + i / M * out_stride + i % M * W,
-                  weighted ? gradient.at(e[i], w_j) : gradient.at(e[i]));
-        }
-        x += N / M * stride;
-        w += N / M * w_stride;
-        out += N / M * out_stride;
-        steps -= N / M;
-    };
-    while (steps >= CLASSES) write_some(std::integral_constant<int, CLASSES>{});
-    while (steps > 0) write_some(std::integral_constant<int, 1>{});
-}
-// and for `vectors` of them.
+// Cross-entropy: out_j <- (p_j sum(w) - w_j) scale; the entry at the label is set right afterwards. `kept`: x
+// holds the terms.
 template <bool kept, bool weighted, class T>
 CSOFTMAX_APART void write_all_gradients(const T* x, std::ptrdiff_t stride, const T* w,
                                         std::ptrdiff_t w_stride, T* out, std::ptrdiff_t out_stride,
                                         std::ptrdiff_t steps, const Row<T>* rows,
-                                        std::ptrdiff_t vectors) {
-    constexpr int M = 2, W = Vec<T>::LANES;
-    for (; vectors >= M; vectors -= M, rows += M, x += M * W, w += M * W, out += M * W)
-        write_some_gradients<M, kept, weighted>(x, stride, w, w_stride, out, out_stride, steps, rows);
-    if (vectors > 0)
-        write_some_gradients<1, kept, weighted>(x, stride, w, w_stride, out, out_stride, steps, rows);
+                                        std::ptrdiff_t vectors, bool streamed) {
+    constexpr int W = Vec<T>::LANES;
+    constexpr std::ptrdiff_t AHEAD = 16;
+    for_columns<2>(vectors, streamed, [&](auto how, auto count, std::ptrdiff_t at) {
+        constexpr int M = decltype(count)::value;
+        Anchor<T> anchors[M];
+        for (int v = 0; v < M; ++v) anchors[v] = rows[at + v].anchor;
+        const Gradient<T> gradients[2] = {Gradient<T>(rows[at]), Gradient<T>(rows[at + M - 1])};
+        static_assert(M <= 2, "registers of rows side by side");
+        write_some_columns<M>(
+            x + at * W, stride, out + at * W, out_stride, steps, how,
+            [&](auto& e, std::ptrdiff_t j) {
+                constexpr int N = std::extent<std::remove_reference_t<decltype(e)>>::value;
+                const auto offset = [&](int i, std::ptrdiff_t distance) {
+                    return (j + i / M) * distance + (at + i % M) * W;
+                };
+                for (int i = 0; i < N && !kept; ++i)
+                    prefetch(x + offset(i, stride), AHEAD * stride * sizeof(T));
+                if (!kept) terms(e, anchors, e);
+                for (int i = 0; i < N; ++i) {
+                    const Gradient<T>& gradient = gradients[i % M];
+                    e[i] = weighted ? gradient.at(e[i], load(w + offset(i, w_stride)))
+                                    : gradient.at(e[i]);
+                }
+            });
+    });
 }
 template <class T>
 CSOFTMAX_INLINE void write_gradients(const T* x, std::ptrdiff_t stride, const T* w,
                                      std::ptrdiff_t w_stride, T* out, std::ptrdiff_t out_stride,
                                      std::ptrdiff_t steps, bool kept, bool weighted,
-                                     const Row<T>* rows, std::ptrdiff_t vectors) {
+                                     const Row<T>* rows, std::ptrdiff_t vectors, bool streamed) {
     const auto write = [&](auto is_kept, auto is_weighted) {
-        write_all_gradients<is_kept.value, is_weighted.value>(x, stride, w, w_stride, out,
-                                                              out_stride, steps, rows, vectors);
+        write_all_gradients<is_kept.value, is_weighted.value>(x, stride, w, w_stride, out, out_stride,
+                                                              steps, rows, vectors, streamed);
     };
     const std::true_type yes;
     const std::false_type no;

@@ -11,17 +11,13 @@
 namespace csoftmax {
 
 // A register of a row: all of it, or its first entries where the row ends.
-struct Full {};
 struct Part {
     int count;  // 1 to LANES
 };
-struct Streamed {};  // past the caches
 template <class T> CSOFTMAX_INLINE Vec<T> load(const T* p, Full, T) { return load(p); }
 template <class T> CSOFTMAX_INLINE Vec<T> load(const T* p, Part part, T fill) {
     return load_part(p, part.count, fill);
 }
-template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a, Full) { store(p, a); }
-template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a, Streamed) { stream(p, a); }
 template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a, Part part) {
     store_part(p, a, part.count);
 }

@@ -180,12 +180,24 @@ CSOFTMAX_INLINE void prefetch(const void* p, std::ptrdiff_t bytes) {
     __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + bytes));
 #endif
 }
-// The same for lines that will be written, without being read first.
+// The same, no further than into the second cache: for more lines than the first has room for.
+CSOFTMAX_INLINE void prefetch_to_second(const void* p, std::ptrdiff_t bytes) {
+#if defined(__GNUC__)
+    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + bytes), 0, 2);
+#endif
+}
+// For lines that will be written, without being read first.
 CSOFTMAX_INLINE void prefetch_to_write(const void* p, std::ptrdiff_t bytes = 0) {
 #if defined(__GNUC__)
     __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + bytes), 1);
 #endif
 }
+
+// How a register is stored: as usual, or past the caches.
+struct Full {};
+struct Streamed {};
+template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a, Full) { store(p, a); }
+template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a, Streamed) { stream(p, a); }
 
 template <class T> CSOFTMAX_INLINE Vec<T> broadcast(T s) {
     Vec<T> a;

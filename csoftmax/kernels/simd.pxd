@@ -13,6 +13,7 @@ cdef extern from "simd.hpp" namespace "csoftmax" nogil:
     int lanes_of[T](const T*)
     Vec[T] load[T](const T*)
     void store[T](T*, Vec[T])
+    void end_stream()
     Vec[T] broadcast[T](T)
     T lane_value "csoftmax::lane"[T](const Vec[T]&, int)
     Vec[T] fma[T](Vec[T], Vec[T], Vec[T])
@@ -99,12 +100,15 @@ cdef extern from "loops.hpp" namespace "csoftmax" nogil:
     void add_products[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride,
                          ptrdiff_t steps, Order, Row[T]*, ptrdiff_t vectors)
     void write_products[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride, T* out,
-                           ptrdiff_t out_stride, ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors)
-    void divide_terms[T](const T* e, ptrdiff_t stride, T* out, ptrdiff_t out_stride,
-                         ptrdiff_t steps, bint kept, const Row[T]*, ptrdiff_t vectors)
+                           ptrdiff_t out_stride, ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors,
+                           bint streamed)
+    void divide_terms[T](const T* x, ptrdiff_t stride, T* out, ptrdiff_t out_stride, ptrdiff_t steps,
+                         bint kept, const Row[T]*, ptrdiff_t vectors, bint streamed)
+    void write_log_softmax[T](const T* x, ptrdiff_t stride, T* out, ptrdiff_t out_stride,
+                              ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors, bint streamed)
     void write_gradients[T](const T* x, ptrdiff_t stride, const T* w, ptrdiff_t w_stride, T* out,
                             ptrdiff_t out_stride, ptrdiff_t steps, bint kept, bint weighted,
-                            const Row[T]*, ptrdiff_t vectors)
+                            const Row[T]*, ptrdiff_t vectors, bint streamed)
 
 cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     enum:
@@ -131,7 +135,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         double smoothing
         int64_t ignore_index
         ptrdiff_t count
-        ptrdiff_t group, width, tile_classes
+        ptrdiff_t group, head, width, tile_classes
         bint streamed, direct
         ptrdiff_t packed, ahead, out_ahead
         int row_threads

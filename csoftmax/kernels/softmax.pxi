@@ -5,16 +5,6 @@
 # registers that a sum is given are those of one of its lanes (summation.hpp).
 
 
-cdef inline void write_log_softmax(const real* x, Py_ssize_t stride, real* out,
-                                   Py_ssize_t out_stride, Py_ssize_t steps,
-                                   const Row[real]* row) noexcept nogil:
-    # (x_j - max) - log(sum(exp(x - max)))
-    cdef Vec[real] maximum = row.max, offset = row.offset
-    cdef Py_ssize_t i
-    for i in range(steps):
-        store(out + i * out_stride, (load(x + i * stride) - maximum) - offset)
-
-
 cdef inline void add_entries(const real* grad, Py_ssize_t stride, Py_ssize_t steps,
                              Exact[real]* total) noexcept nogil:
     # total += grad_j

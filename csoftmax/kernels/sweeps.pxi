@@ -21,10 +21,12 @@ cdef enum:
     IN_PLACE = 16          # classes of columns that need no tile;
     PAIR_IN_PLACE = 524288  # nor bytes of a pair of operands, which the second cache keeps,
     WAY = 4096             # unless classes are a multiple of these bytes apart and share few sets;
-    PAIR_WIDTH = 4         # nor a pair that could be packed in fewer registers of rows
-    PACKED_BYTES = 1048576  # for all classes of all threads' groups, if a tile is too small
+    PACKED_WIDTH = 4       # nor a pair that could be packed in fewer registers of rows
+    PACKED_BYTES = 1048576  # for all classes of all threads' groups, if a tile is too small: half of
+                           # it beyond that width, as caches hold what comes next as well
     STREAMED_BYTES = 16000000  # of a result, half of a usual last-level cache
-    STREAMED_ROW = 32768   # and of each row: its ends are stored twice
+    STREAMED_ROW = 32768   # and of each row: its ends are stored twice;
+    STREAMED_CLASSES = 512  # of columns where one entry is put right afterwards
     STRIP = 512             # registers of a row between terms and their sum: they stay in L1
     GROUP_BYTES = 16384    # of rows that a group in row form has;
     FETCHED_GROUP = 8192   # where lines of the next result are asked for before it is written;
@@ -111,9 +113,7 @@ cdef inline void add_lanes(Operation operation, const real* x, const real* y, Py
 cdef inline void write_result(Operation operation, const real* x, const real* y, Py_ssize_t stride,
                               Py_ssize_t y_stride, real* out, Py_ssize_t out_stride,
                               Py_ssize_t steps, const Row[real]* row) noexcept nogil:
-    if operation == LOG_SOFTMAX:
-        write_log_softmax(x, stride, out, out_stride, steps, row)
-    elif operation == LOG_SOFTMAX_VJP:
+    if operation == LOG_SOFTMAX_VJP:
         write_log_softmax_vjp(x, stride, y, y_stride, out, out_stride, steps, row)
     elif operation == CCE_GRADIENT:
         write_cce_gradient(x, stride, y, y_stride, out, out_stride, steps)
@@ -150,31 +150,40 @@ cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep swe
         p.y.class_stride // size if takes_pair(operation) else p.width,
         e, p.out.class_stride // size if e == out else p.width,
         out, p.out.class_stride // size, j1 - j0, keep, weighted, order_of(y, False, p.n),
-        rows, p.width // W)
+        rows, p.width // W, p.streamed)
 
 
 cdef inline void sweep_registers(Operation operation, Sweep sweep, const real* x, const real* y,
                                  Py_ssize_t stride, Py_ssize_t y_stride, real* e,
                                  Py_ssize_t e_stride, real* out, Py_ssize_t out_stride,
                                  Py_ssize_t steps, bint kept, bint weighted, Order order,
-                                 Row[real]* rows, Py_ssize_t vectors) noexcept nogil:
+                                 Row[real]* rows, Py_ssize_t vectors, bint streamed) noexcept nogil:
     cdef Py_ssize_t W = lanes_of(x), v
+    streamed = streamed and <Py_ssize_t> out % LINE == 0
     if sweep == ADD_UP:
         add_up(operation, x, y, stride, y_stride, e, e_stride, steps, weighted, order, rows,
                vectors)
     elif sweep == MAXIMUM:
         find_maxima(x, stride, steps, rows, vectors)
     elif operation == SOFTMAX:
-        divide_terms(x, stride, out, out_stride, steps, kept, rows, vectors)
+        divide_terms(x, stride, out, out_stride, steps, kept, rows, vectors, streamed)
+    elif operation == LOG_SOFTMAX:
+        write_log_softmax(x, stride, out, out_stride, steps, rows, vectors, streamed)
     elif operation == SOFTMAX_VJP:
-        write_products(x, stride, y, y_stride, out, out_stride, steps, rows, vectors)
+        write_products(x, stride, y, y_stride, out, out_stride, steps, rows, vectors, streamed)
     elif operation == CROSS_ENTROPY:
         write_gradients(x, stride, y, y_stride, out, out_stride, steps, kept, weighted, rows,
-                        vectors)
+                        vectors, streamed)
     else:
         for v in range(vectors):
             write_result(operation, x + v * W, y + v * W, stride, y_stride, out + v * W,
                          out_stride, steps, rows + v)
+
+
+cdef inline bint writes_columns(Operation operation, const Problem& p, Py_ssize_t size) noexcept nogil:
+    # Whether results of a tile go to memory without being put back into it.
+    return (operation in (SOFTMAX, LOG_SOFTMAX, SOFTMAX_VJP, CROSS_ENTROPY)
+            and plain(p.out, p.out.lane_stride, size) and p.out.class_stride % size == 0)
 
 
 cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, Sweep sweep,
@@ -192,6 +201,9 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
     cdef Py_ssize_t steps = (j1 - j0 + W - 1) // W if fold else j1 - j0
     cdef real fill = 0 if pair else -INFINITY
     cdef bint keep = loaded and keeps_terms(operation)
+    cdef bint stored = True
+    cdef real* out = x
+    cdef Py_ssize_t out_stride = stride
 
     if not loaded:
         load_tile(x, p.x, lane, lanes, j0, j1, p.width, fill)
@@ -204,9 +216,14 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
         elif weighted:
             load_target_weights(y, p, lane, lanes, j0, j1)
 
+    if sweep == WRITE and not fold and lanes == p.width and writes_columns(operation, p, sizeof(real)):
+        out = <real*> (p.out.data + lane * p.out.lane_stride + j0 * p.out.class_stride)
+        out_stride = p.out.class_stride // <Py_ssize_t> sizeof(real)
+        stored = False
     sweep_registers(operation, sweep, x, y, stride, stride, x if keeps_terms(operation) else y,
-                    stride, x, stride, steps, keep, weighted, order, rows, vectors)
-    if sweep == WRITE:
+                    stride, out, out_stride, steps, keep, weighted, order, rows, vectors,
+                    p.streamed and not stored)
+    if sweep == WRITE and stored:
         store_tile(x, p.out, lane, lanes, j0, j1, p.width,
                    <real> -INFINITY if operation == LOG_SOFTMAX else <real> 0)
 
@@ -249,6 +266,8 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
     cdef Py_ssize_t i, j = 0
     if p.width > 1:
         sweep_classes(scratch, operation, sweep, p, lane, lanes, 0, p.n, rows)
+        if sweep == WRITE and p.streamed:
+            end_stream()
         return
     if p.direct and p.row_threads == 1:
         while j < p.n:
@@ -501,10 +520,14 @@ cdef inline bint is_aligned(const View& view, Py_ssize_t size) noexcept nogil:
 cdef bint is_streamed(Operation operation, const Problem& p, Py_ssize_t size) noexcept nogil:
     # Whether the writing sweep goes past the caches: what it writes would not fit there, and is
     # neither an operand nor read again.
-    if ((keeps_terms(operation) and not p.piecewise) or not writes_rows(operation) or not p.direct
-            or p.width > 1 or p.n * size < STREAMED_ROW):
+    if p.out.data == NULL or not writes_rows(operation) or not is_aligned(p.out, size):
         return False
-    if not is_aligned(p.out, size):
+    if p.width == 1 and (not p.direct or p.n * size < STREAMED_ROW
+                         or (keeps_terms(operation) and not p.piecewise)):
+        return False
+    if p.width > 1 and (not writes_columns(operation, p, size) or p.out.class_stride % LINE != 0
+                        or (p.direct and keeps_terms(operation) and not p.piecewise)
+                        or (p.label != NULL and p.n < STREAMED_CLASSES)):
         return False
     return (p.outer * p.lanes * p.n * size >= STREAMED_BYTES
             and p.out.data != p.x.data and not (takes_pair(operation) and p.out.data == p.y.data))
@@ -524,7 +547,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         sample_rows(tag, p, threads)
         return
     p.row_threads = 1
-    p.ahead = p.out_ahead = p.packed = 0
+    p.ahead = p.out_ahead = p.packed = p.head = 0
     p.streamed = False
     p.piecewise = p.n > CHUNK and not takes_pair(operation) and operation != ENTROPY
     p.kept = False
@@ -543,9 +566,9 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         room = PACKED_BYTES // threads // (sizeof(real) * tiles_of(operation, p) * W * n)
         if (lanes_adjacent(p.x) and vectors * n * W > TILE and n <= CHUNK
                 and room * W * <Py_ssize_t> sizeof(real) >= 128
-                and not (takes_pair(operation) and room < PAIR_WIDTH
+                and not (takes_pair(operation) and room < PACKED_WIDTH
                          and is_direct(operation, p, sizeof(real), True))):
-            vectors = min(vectors, room)
+            vectors = min(vectors, max(min(room, <Py_ssize_t> PACKED_WIDTH), room // 2))
             p.packed = tiles_of(operation, p) * W * n
         elif 2 * n * W <= TILE:               # two registers a class make a cache line
             vectors = min(vectors, max(<Py_ssize_t> 2, TILE // (n * W * tiles_of(operation, p))))
@@ -555,6 +578,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             vectors = min(vectors, max(<Py_ssize_t> 1, TILE // (W * W * BLOCK)))
         p.packed *= vectors
         p.width = p.group = vectors * W
+        p.head = lanes_before_line(operation, p, sizeof(real))
         p.tile_classes = CHUNK
         while p.tile_classes * p.width > TILE:
             p.tile_classes //= 2
@@ -562,6 +586,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             p.tile_classes = n
         p.direct = (is_direct(operation, p, sizeof(real), True)
                     and pays_directly(operation, p, sizeof(real)))
+        p.streamed = is_streamed(operation, p, sizeof(real))
     else:
         p.width = p.group = 1
         p.tile_classes = CHUNK
@@ -589,7 +614,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             threads = 1
             if p.direct and p.piecewise and not p.kept:
                 p.ahead = wave_of_threads(tag, p.row_threads) * CHUNK * <Py_ssize_t> sizeof(real)
-    groups = p.outer * ((p.lanes + p.group - 1) // p.group)
+    groups = p.outer * groups_of_matrix(p)
     if p.packed and not p.direct:
         packed = <real*> malloc(threads * p.packed * sizeof(real))
     if packed == NULL:                        # or no memory: in tiles, again and again
@@ -604,12 +629,34 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     free(packed)
 
 
+cdef inline Py_ssize_t lanes_before_line(Operation operation, const Problem& p,
+                                         Py_ssize_t size) noexcept nogil:
+    # Of columns whose classes are whole lines of the cache apart; the result, if that has columns.
+    cdef View view = p.out if p.out.data != NULL and writes_rows(operation) else p.x
+    cdef Py_ssize_t distance = view.class_stride | (0 if p.outer == 1 else view.outer_stride)
+    if p.lanes < 2 * p.group or view.lane_stride != size or distance % LINE != 0:
+        return 0
+    return (-<Py_ssize_t> view.data & (LINE - 1)) // size
+
+
+cdef inline Py_ssize_t groups_of_matrix(const Problem& p) noexcept nogil:
+    return (p.head > 0) + (p.lanes - p.head + p.group - 1) // p.group
+
+
 cdef void run_numbered_group(real* packed, Operation operation, const Problem& p,
                              Py_ssize_t number) noexcept nogil:
-    cdef Py_ssize_t groups = (p.lanes + p.group - 1) // p.group
+    cdef real* tag = NULL
+    cdef Py_ssize_t groups = groups_of_matrix(p), W = lanes_of(tag)
     cdef Py_ssize_t outer = 0 if p.outer == 1 else number // groups
-    cdef Py_ssize_t lane = (number - outer * groups) * p.group
-    if outer == 0:
-        run_group(packed, operation, p, lane, min(p.group, p.lanes - lane))
+    cdef Py_ssize_t lane = (number - outer * groups) * p.group, end
+    cdef Problem part
+    if p.head > 0:
+        lane = max(<Py_ssize_t> 0, lane - p.group + p.head)
+    end = min(p.head if lane < p.head else lane + p.group, p.lanes)
+    if outer == 0 and (p.width == 1 or end - lane == p.group):
+        run_group(packed, operation, p, lane, end - lane)
     else:
-        run_group(packed, operation, matrix(p, outer), lane, min(p.group, p.lanes - lane))
+        part = matrix(p, outer)
+        if p.width > 1:                       # no more registers than there are rows for
+            part.width = (end - lane + W - 1) // W * W
+        run_group(packed, operation, part, lane, end - lane)

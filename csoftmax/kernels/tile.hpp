@@ -240,7 +240,8 @@ inline void load_run(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdif
         for (std::ptrdiff_t j = 0; j < n; ++j) {
             const char* from = data + j * view.class_stride;
             for (std::ptrdiff_t k = 0; k < lanes * size; k += 64)
-                prefetch(from + k, few ? lanes * size : AHEAD * view.class_stride);
+                few ? prefetch_to_second(from + k, lanes * size)
+                    : prefetch(from + k, AHEAD * view.class_stride);
             copy_lanes(tile + j * width, reinterpret_cast<const T*>(from), lanes);
         }
     } else {
@@ -371,7 +372,8 @@ struct Problem {
 
     std::ptrdiff_t count;  // how many of its classes, or samples of them, a row gives
 
-    std::ptrdiff_t group;         // lanes of a group
+    std::ptrdiff_t group;         // lanes of a group,
+    std::ptrdiff_t head;          // and of one before all others, which begin at a line of the cache
     std::ptrdiff_t width;         // the same in column form, 1 in row form
     std::ptrdiff_t tile_classes;  // classes that a tile holds
     bool streamed;                // results go past the caches
