@@ -28,7 +28,8 @@ template <class T> CSOFTMAX_INLINE Vec<T> part_of(Vec<T> a, Part part) {
 
 // write(entry, what load(entry, register) gives for some registers, register) for a row of n entries.
 // Where the row is no whole number of them the last one reaches back; as out may be the operand, that
-// is loaded first. A streamed row must not be one: it begins with a register that the next overlaps.
+// is loaded first. Of a streamed row only whole lines go past the caches: a line that is written both
+// ways takes long.
 template <class T, class Load, class Write>
 CSOFTMAX_INLINE void for_registers(const T* out, std::ptrdiff_t n, bool streamed, Load load_at,
                                    Write write) {
@@ -62,11 +63,22 @@ CSOFTMAX_INLINE void for_registers(const T* out, std::ptrdiff_t n, bool streamed
     const std::integral_constant<int, N> several;
     const std::integral_constant<int, 1> one;
     if (streamed) {
-        visit(one, Full{});
-        for (j = to_alignment(out); j + N * W <= n; j += N * W) visit(several, Streamed{});
-    } else {
-        for (; j + N * W <= n; j += N * W) visit(several, Full{});
+        constexpr std::ptrdiff_t LINE = LINE_BYTES / sizeof(T);
+        const auto visit_until = [&](std::ptrdiff_t end) {
+            for (; j + W <= end; j += W) visit(one, Full{});
+            if (j == end) return;
+            const Part part{int(end - j)};
+            const Loaded some[1] = {load_at(j, part)};
+            write(j, some, part);
+            j = end;
+        };
+        visit_until(to_line(out));
+        for (; j + N * W <= n; j += N * W) visit(several, Streamed{});
+        for (; j + LINE <= n; j += LINE) visit(std::integral_constant<int, LINE / W>{}, Streamed{});
+        visit_until(n);
+        return;
     }
+    for (; j + N * W <= n; j += N * W) visit(several, Full{});
     for (; j + W <= n; j += W) visit(one, Full{});
     if (j < n) write(n - W, last, Full{});
 }

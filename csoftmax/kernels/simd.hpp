@@ -169,9 +169,10 @@ template <> CSOFTMAX_INLINE void stream(double* p, Vec<double> a) { _mm256_strea
 template <> CSOFTMAX_INLINE void stream(float* p, Vec<float> a) { _mm_stream_ps(p, a.v); }
 template <> CSOFTMAX_INLINE void stream(double* p, Vec<double> a) { _mm_stream_pd(p, a.v); }
 #endif
-// Entries from p, which has its natural alignment, to the next whole register of memory.
-template <class T> CSOFTMAX_INLINE std::ptrdiff_t to_alignment(const T* p) {
-    return -reinterpret_cast<std::uintptr_t>(p) % sizeof(Vec<T>) / sizeof(T);
+constexpr std::size_t LINE_BYTES = 64;  // of the caches
+// Entries from p, which has its natural alignment, to the next line.
+template <class T> CSOFTMAX_INLINE std::ptrdiff_t to_line(const T* p) {
+    return -reinterpret_cast<std::uintptr_t>(p) % LINE_BYTES / sizeof(T);
 }
 
 // Asks for the cache line `bytes` beyond p, which need not be there.

@@ -25,7 +25,8 @@ cdef enum:
     PACKED_BYTES = 1048576  # for all classes of all threads' groups, if a tile is too small: half of
                            # it beyond that width, as caches hold what comes next as well
     STREAMED_BYTES = 16000000  # of a result, half of a usual last-level cache
-    STREAMED_ROW = 32768   # and of each row: its ends are stored twice;
+    STREAMED_ROW = 32768   # and of each row, whose ends are not streamed,
+    STREAMED_PAIR = 5120   # unless it takes two rows to make it;
     STREAMED_CLASSES = 512  # of columns where one entry is put right afterwards
     STRIP = 512             # registers of a row between terms and their sum: they stay in L1
     GROUP_BYTES = 16384    # of rows that a group in row form has;
@@ -522,7 +523,8 @@ cdef bint is_streamed(Operation operation, const Problem& p, Py_ssize_t size) no
     # neither an operand nor read again.
     if p.out.data == NULL or not writes_rows(operation) or not is_aligned(p.out, size):
         return False
-    if p.width == 1 and (not p.direct or p.n * size < STREAMED_ROW
+    if p.width == 1 and (not p.direct
+                         or p.n * size < (STREAMED_PAIR if takes_pair(operation) else STREAMED_ROW)
                          or (keeps_terms(operation) and not p.piecewise)):
         return False
     if p.width > 1 and (not writes_columns(operation, p, size) or p.out.class_stride % LINE != 0
