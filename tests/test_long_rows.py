@@ -23,6 +23,7 @@ def shift_of_chunk(profile, dtype):
         "far above 0": [beyond + 9, beyond + 9.5, beyond + 10, beyond + 10.2],
         "up from far below": [-beyond - 8, 3 - beyond, beyond - 5, beyond + 5],
         "masked at first": [-np.inf, -np.inf, 0, 1],
+        "masked, then up to 0": [-np.inf, -20, -3, -30],
         "masked at last": [1, 0, -np.inf, -np.inf],
     }[profile]
 
@@ -38,6 +39,7 @@ PROFILES = [
     "far above 0",
     "up from far below",
     "masked at first",
+    "masked, then up to 0",
     "masked at last",
 ]
 
@@ -46,6 +48,8 @@ def logits(profile, dtype, rows=3):
     x = np.random.default_rng(0).normal(size=(rows, CLASSES))
     if profile == "ties":
         x = np.round(np.clip(x, -3, 3))
+    if profile == "masked, then up to 0":  # nothing but -inf has an anchor of 0
+        x = np.minimum(x, 3)
     return (x + np.repeat(shift_of_chunk(profile, dtype), CHUNK)[:CLASSES]).astype(dtype)
 
 

@@ -144,8 +144,10 @@ template <class T> CSOFTMAX_INLINE void start_pieces(Row<T>& row, Order order, b
     start(row, order, weighted);
     set_anchor_so_far(row);
 }
-// Whether terms are the same measured against the maximum of one row and of the other, in lane 0.
+// Whether terms are the same measured against the maximum of one row and of the other, in lane 0: if so, also
+// against all between. That of nothing but -inf is below all, though its anchor is one of 0.
 template <class T> CSOFTMAX_INLINE bool have_same_terms(const Row<T>& a, const Row<T>& b) {
+    if (!(lane(a.anchor.finite, 0) == 0)) return false;
     if (!(lane(a.anchor.shift, 0) == lane(b.anchor.shift, 0))) return false;
     if constexpr (BY_LIBRARY<T>)
         return true;
