@@ -11,36 +11,30 @@ cdef inline real spread_to_class(const real* tag, const Problem& p) noexcept nog
     return <real> (<long double> p.smoothing / p.n) if p.n else 0
 
 
-cdef inline void load_target_weights(real* y, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
-                                     Py_ssize_t j0, Py_ssize_t j1) noexcept nogil:
-    # y (j1 - j0, width) <- w_j
-    cdef Py_ssize_t i
-    cdef Py_ssize_t W = lanes_of(y)
-    if p.label == NULL:
-        load_tile(y, p.y, lane, lanes, j0, j1, p.width, <real> 0)
-    else:
-        for i in range((j1 - j0) * p.width if p.width > 1 else (j1 - j0 + W - 1) // W * W):
+cdef inline Weights[real] weights_of_classes(real* y, bint loaded, const Problem& p, Py_ssize_t lane,
+                                             Py_ssize_t lanes, Py_ssize_t j0, Py_ssize_t j1) noexcept nogil:
+    # The w_j, put into the tile y unless they are there; those of columns with labels are common to all,
+    # and target probabilities that lie as they would there need not be moved.
+    cdef Weights[real] w
+    cdef Py_ssize_t i, W = lanes_of(y), width = p.width, n = j1 - j0
+    w.data, w.stride, w.common = y, W if width == 1 else width, False
+    if p.label != NULL:
+        w.common = width > 1
+        if w.common:
+            w.stride = width = 1
+        for i in range((n + W - 1) // W * W if p.width == 1 else n):
             y[i] = 0
-    weigh_targets(y, p.class_weight, j0, j1, p.width,
-                  kept_by_label(y, p), spread_to_class(y, p))
-
-
-cdef inline void add_weights(const real* x, Py_ssize_t stride, const real* w,
-                             Py_ssize_t w_stride, Py_ssize_t steps, const Row[real]* row,
-                             Exact[real]* weight, Exact[real]* spread) noexcept nogil:
-    # weight += w_j; spread += w_j (max - x_j)
-    cdef Vec[real] w_j, s, t
-    cdef Py_ssize_t i = 0, end
-    while i < steps:
-        end = min(i + BLOCK, steps)
-        s = t = broadcast(<real> 0)
-        while i < end:
-            w_j = load(w + i * w_stride)
-            s = s + w_j
-            t = fma(w_j, gap(w_j, load(x + i * stride), row.anchor), t)
-            i += 1
-        weight[0] = add_any(weight[0], exact(s))
-        spread[0] = add_any(spread[0], exact(t))
+    elif loaded:
+        return w
+    elif (p.direct and lanes == width and plain(p.y, p.y.lane_stride, sizeof(real))
+          and p.y.class_stride % <Py_ssize_t> sizeof(real) == 0 and weighing_of(y, p) == BY_TARGET):
+        w.data = <const real*> (p.y.data + lane * p.y.lane_stride + j0 * p.y.class_stride)
+        w.stride = p.y.class_stride // <Py_ssize_t> sizeof(real)
+        return w
+    else:
+        load_tile(y, p.y, lane, lanes, j0, j1, width, <real> 0)
+    weigh_targets(y, p.class_weight, j0, j1, width, kept_by_label(y, p), spread_to_class(y, p))
+    return w
 
 
 # What follows goes lane by lane. It takes copies of the views: what is written through a char* might

@@ -54,7 +54,7 @@ CSOFTMAX_APART void add_entropy(const T* x, std::ptrdiff_t stride, const T* e,
 
 template <class T> CSOFTMAX_APART Vec<T> entropy(const Row<T>& row) {
     Exact<T> mean = divide_exactly(row.spread.total, sum_of_terms(row, true));
-    return rounded(add_any(log1p(rest(row)), mean)) + row.anchor.finite;
+    return rounded(add_any(log1p_of_positive(rest(row)), mean)) + row.anchor.finite;
 }
 
 }  // namespace csoftmax

@@ -30,7 +30,7 @@ template <class T> CSOFTMAX_INLINE Exact<T> fast_two_sum(Vec<T> a, Vec<T> b) {
     Vec<T> s = a + b;
     return {s, b - (s - a)};
 }
-// a + b, where b is finite.
+// a + b, where b is finite; or any number, if end_sum() comes after the last one.
 template <class T> CSOFTMAX_INLINE Exact<T> add_exactly(Exact<T> a, Vec<T> b) {
     Exact<T> s = two_sum(a.value, b);
     return {s.value, a.error + s.error};
@@ -45,6 +45,10 @@ template <class T> CSOFTMAX_INLINE Exact<T> add_any(Exact<T> a, Exact<T> b) {
     Exact<T> s = two_sum(a.value, b.value);
     auto infinite = abs(s.value) >= broadcast(std::numeric_limits<T>::infinity());
     return {s.value, (a.error + b.error) + choose(infinite, broadcast(T(0)), s.error)};
+}
+// An infinite sum of add_exactly() has an error of NaN, which is not worth keeping.
+template <class T> CSOFTMAX_INLINE Exact<T> end_sum(Exact<T> a) {
+    return {a.value, choose(equal(a.error, a.error), a.error, broadcast(T(0)))};
 }
 template <class T> CSOFTMAX_INLINE Exact<T> two_sum_any(Vec<T> a, Vec<T> b) {
     Exact<T> s = two_sum(a, b);

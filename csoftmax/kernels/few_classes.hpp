@@ -30,6 +30,14 @@ template <class T> CSOFTMAX_INLINE void store_ahead(T* out, Vec<T> a) {
     prefetch_to_write(out, 1024);
 }
 
+// The sum of N terms by blocks, as add_block has it, without the zeros that fill up the last one.
+template <int N, class T> CSOFTMAX_INLINE Exact<T> sum_of_few(const Vec<T> (&e)[N]) {
+    const auto pair = [&](int k) { return k + 1 < N ? e[k] + e[std::min(k + 1, N - 1)] : e[k]; };
+    Exact<T> sum = N > 2 ? two_sum(pair(0), pair(std::min(2, N - 1))) : exact(pair(0));
+    for (int j = BLOCK; j < N; j += BLOCK)
+        sum = j + 2 < N ? add_pairs(sum, pair(j), pair(std::min(j + 2, N - 1))) : add_exactly(sum, pair(j));
+    return sum;
+}
 // N classes, their registers `stride` apart, of M registers of rows side by side: the logits, the terms,
 // and of each row the maximum, the anchor and the sum. `apart`: without the peak and its ties.
 template <bool apart, int N, int M, class T>
@@ -48,7 +56,7 @@ CSOFTMAX_INLINE void sum_few(const T* x, std::ptrdiff_t stride, Vec<T> (&some)[N
             b = max(max(some[(j + 2) * M + v], some[(j + 3) * M + v]), b);
         }
         for (; j < N; ++j) a = max(some[j * M + v], a);
-        maxima[v] = max(a, b);
+        maxima[v] = N < 4 ? a : max(a, b);
     }
     find_anchors(maxima, anchors);
     terms(some, anchors, e);
@@ -57,18 +65,13 @@ CSOFTMAX_INLINE void sum_few(const T* x, std::ptrdiff_t stride, Vec<T> (&some)[N
         row.max = maxima[v];
         row.anchor = anchors[v];
         row.ties = zero;
-        row.sum.total = exact(zero);
-        for (int j = 0; j < N; j += BLOCK) {  // as add_block has it
-            Vec<T> block[BLOCK];
-            for (int k = 0; k < BLOCK; ++k) {
-                block[k] = j + k < N ? e[std::min(j + k, N - 1) * M + v] : zero;
-                if (apart && j + k < N) {
-                    row.ties = row.ties + tie(block[k], row.anchor.peak.value);
-                    block[k] = below(block[k], row.anchor.peak.value);
-                }
-            }
-            row.sum.total = add_pairs(row.sum.total, block[0] + block[1], block[2] + block[3]);
+        Vec<T> some_terms[N];
+        for (int j = 0; j < N; ++j) {
+            const Vec<T> e_j = e[j * M + v], peak = row.anchor.peak.value;
+            if (apart) row.ties = row.ties + tie(e_j, peak);
+            some_terms[j] = apart ? below(e_j, peak) : e_j;
         }
+        row.sum.total = sum_of_few(some_terms);
     }
 }
 template <Operation operation, int N, int M, class T>
@@ -85,7 +88,7 @@ CSOFTMAX_INLINE void compute_few(const T* x, std::ptrdiff_t stride, T* out,
             for (int j = 0; j < N; ++j)
                 store_ahead(out + j * out_stride + v * W, divide(e[j * M + v], sum));
         } else if constexpr (operation == LOG_SOFTMAX) {
-            const Vec<T> offset = rounded(log1p(rest(row))) + row.anchor.finite;
+            const Vec<T> offset = rounded(log1p_of_positive(rest(row))) + row.anchor.finite;
             for (int j = 0; j < N; ++j)
                 store_ahead(out + j * out_stride + v * W, (some[j * M + v] - row.max) - offset);
         } else {
@@ -93,6 +96,61 @@ CSOFTMAX_INLINE void compute_few(const T* x, std::ptrdiff_t stride, T* out,
             results[v].again = row.again;
             results[v].max = row.max;
         }
+    }
+}
+// logsumexp of registers of n classes, `stride` apart, near 0: with two words of T, or in one of double
+// for float, where exp(SMALL) does not count in a sum near 1.
+template <class T> using Finer = std::conditional_t<sizeof(T) == 4, double, T>;
+template <class T>
+CSOFTMAX_INLINE Vec<Finer<T>> precise_logsumexp(const Finer<T>* x, std::ptrdiff_t stride, std::ptrdiff_t n) {
+    if constexpr (sizeof(T) == 4) {
+        using C = Constants<double>;
+        constexpr int N = 4, SMALL = -100;
+        const Vec<double> infinite = broadcast(INFINITE<double>);
+        Vec<double> sum = broadcast(0.0);
+        for (std::ptrdiff_t i = 0; i < n; i += N) {
+            Vec<double> some[N], k[N], r[N], h[N];
+            for (int j = 0; j < N; ++j)
+                some[j] = max(broadcast(double(SMALL)), load(x + std::min(i + j, n - 1) * stride));
+            reduce_exp(some, k, r, h);
+            for (int j = 0; j < N && i + j < n; ++j) {
+                const Vec<double> scale = from_bits<double>((bits(k[j]) + C::EXPONENT_BIAS)
+                                                            << C::MANTISSA_BITS);
+                const Vec<double> e = fma(h[j], r[j] * scale, scale);
+                sum = sum + choose(some[j] >= infinite, infinite, e);
+            }
+        }
+        const Vec<double> log = rounded(log1p(exact(sum - broadcast(1.0))));
+        return choose(sum >= infinite, sum, log);
+    } else {
+        Row<T> row;
+        row.again = broadcast(T(1));
+        row.max = broadcast(-INFINITE<T>);
+        for (std::ptrdiff_t j = 0; j < n; ++j) row.max = max(load(x + j * stride), row.max);
+        row.sum.total = exact(broadcast(T(0)));
+        add_exact_terms(x, stride, n, &row, &row.sum.total);
+        return logsumexp_again(row, row.max);
+    }
+}
+// factor <- logsumexp of the rows that need a second sum, of up to FEW classes `stride` apart. They are
+// gathered LANES at a time: among few classes some do in nearly every register.
+template <class T>
+CSOFTMAX_APART void sum_some_again(const T* x, std::ptrdiff_t stride, std::ptrdiff_t n,
+                                   std::ptrdiff_t vectors, Row<T>* rows) {
+    constexpr int W = Vec<T>::LANES;
+    std::int32_t found[MAX_LANES + W];
+    int count = 0;
+    for (int v = 0; v < vectors; ++v) count += find_positive(rows[v].again, v * W, found + count);
+    for (int done = 0; done < count; done += W) {
+        const int now = count - done < W ? count - done : W;
+        std::int32_t* at = found + done;
+        for (int i = now; i < W; ++i) at[i] = at[0];  // lanes beyond: once more the first
+        Finer<T> tile[FEW * W], results[W];
+        for (std::ptrdiff_t j = 0; j < n; ++j)
+            for (int i = 0; i < W; ++i) tile[j * W + i] = x[j * stride + at[i]];
+        for (int i = 0; i < W; i += Vec<Finer<T>>::LANES)
+            store(results + i, precise_logsumexp<T>(tile + i, W, n));
+        for (int i = 0; i < now; ++i) set_lane(rows[at[i] / W].factor, at[i] % W, T(results[i]));
     }
 }
 // The same for softmax_vjp, y * (grad - sum(y * grad)).

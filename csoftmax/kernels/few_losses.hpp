@@ -13,29 +13,31 @@ template <class T> struct Samples {
     T kept, spread;  // 1 - s and s / n, of the smoothing s
 };
 
-// N classes of one register of samples, the one at `at`; the formulas are in loss.hpp. w: the weights of
-// the classes, if `weighted`. out: nullptr if only losses are asked for.
+// N classes of one register of samples, the one at `at`; the formulas are in loss.hpp. w: if `weighted`.
+// out: nullptr if only losses are asked for.
 template <int N, bool weighted, class T>
-CSOFTMAX_INLINE void find_some_losses(const T* x, std::ptrdiff_t stride, const T* w,
-                                      std::ptrdiff_t w_stride, T* out, std::ptrdiff_t out_stride,
-                                      Samples<T>& samples, std::ptrdiff_t at) {
+CSOFTMAX_INLINE void find_some_losses(const T* x, std::ptrdiff_t stride, const Weights<T>& w, T* out,
+                                      std::ptrdiff_t out_stride, Samples<T>& samples,
+                                      std::ptrdiff_t at) {
     const Vec<T> zero = broadcast(T(0));
     Vec<T> some[N], e[N], weights[weighted ? N : 1];
     Row<T> rows[1];
     Row<T>& row = rows[0];
     sum_few<true, N, 1>(x, stride, some, e, rows);
     if (weighted) {
-        row.weight.total = row.spread.total = exact(zero);
-        for (int j = 0; j < N; j += BLOCK) {  // as add_weights has it
+        Exact<T> weight = exact(zero), spread = weight;
+        for (int j = 0; j < N; j += BLOCK) {  // as add_some_weights has it
             Vec<T> s = zero, t = zero;
             for (int k = j; k < j + BLOCK && k < N; ++k) {
-                weights[k] = load(w + k * w_stride);
+                weights[k] = w.at(k, at);
                 s = s + weights[k];
-                t = fma(weights[k], gap(weights[k], some[k], row.anchor), t);
+                t = fma(weights[k], gap(weights[k], some[k], row.anchor.max), t);
             }
-            row.weight.total = add_any(row.weight.total, exact(s));
-            row.spread.total = add_any(row.spread.total, exact(t));
+            weight = j == 0 ? exact(s) : add_exactly(weight, s);
+            spread = j == 0 ? exact(t) : add_exactly(spread, t);
         }
+        row.weight.total = end_sum(weight);
+        row.spread.total = end_sum(spread);
     }
     const Vec<T> label = load(samples.label + at);
     Labelled<T> y = {zero, zero, load(samples.class_weight + at), load(samples.scale + at),
@@ -57,26 +59,26 @@ CSOFTMAX_INLINE void find_some_losses(const T* x, std::ptrdiff_t stride, const T
     }
 }
 template <int N, bool weighted, class T>
-CSOFTMAX_APART void find_few_losses(const T* x, std::ptrdiff_t stride, const T* w,
-                                    std::ptrdiff_t w_stride, T* out, std::ptrdiff_t out_stride,
-                                    Samples<T>& samples, std::ptrdiff_t vectors) {
+CSOFTMAX_APART void find_few_losses(const T* x, std::ptrdiff_t stride, const Weights<T>& w, T* out,
+                                    std::ptrdiff_t out_stride, Samples<T>& samples,
+                                    std::ptrdiff_t vectors) {
     constexpr int W = Vec<T>::LANES;
-    for (std::ptrdiff_t at = 0; at < vectors * W; at += W, x += W, w += W, out = out ? out + W : out)
-        find_some_losses<N, weighted>(x, stride, w, w_stride, out, out_stride, samples, at);
+    for (std::ptrdiff_t at = 0; at < vectors * W; at += W, x += W, out = out ? out + W : out)
+        find_some_losses<N, weighted>(x, stride, w, out, out_stride, samples, at);
 }
 // n classes, 2 to FEW_CLASSES, of `vectors` registers of samples.
 template <class T>
-inline void find_losses_of_few_classes(std::ptrdiff_t n, const T* x, std::ptrdiff_t stride, const T* w,
-                                       std::ptrdiff_t w_stride, bool weighted, T* out,
+inline void find_losses_of_few_classes(std::ptrdiff_t n, const T* x, std::ptrdiff_t stride,
+                                       const Weights<T>& w, bool weighted, T* out,
                                        std::ptrdiff_t out_stride, Samples<T>& samples,
                                        std::ptrdiff_t vectors) {
     if constexpr (Vec<T>::LANES > 1)
         with_count(n, [&](auto count) {
             constexpr int N = count.value;
             if (weighted)
-                find_few_losses<N, true>(x, stride, w, w_stride, out, out_stride, samples, vectors);
+                find_few_losses<N, true>(x, stride, w, out, out_stride, samples, vectors);
             else
-                find_few_losses<N, false>(x, stride, w, w_stride, out, out_stride, samples, vectors);
+                find_few_losses<N, false>(x, stride, w, out, out_stride, samples, vectors);
         });
 }
 

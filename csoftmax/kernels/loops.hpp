@@ -267,6 +267,55 @@ CSOFTMAX_APART void add_products(const T* y, std::ptrdiff_t stride, const T* gra
                                  grad_stride * registers, count, rows + v, i);
     }
 }
+// Cross-entropy: weight.lanes[i] += w_j, spread.lanes[i] += w_j (max - x_j), for N registers of rows from lane
+// `at` on and every `registers`-th class from i on,
+template <int N, class T>
+CSOFTMAX_INLINE void add_some_weights(const T* x, std::ptrdiff_t stride, const Weights<T>& w,
+                                      std::ptrdiff_t steps, std::ptrdiff_t registers, Row<T>* rows,
+                                      std::ptrdiff_t at, std::ptrdiff_t i) {
+    constexpr int W = Vec<T>::LANES;
+    Exact<T> weights[N], spreads[N];
+    Vec<T> maxima[N];
+    for (int v = 0; v < N; ++v) {
+        weights[v] = rows[v].weight.lanes[i];
+        spreads[v] = rows[v].spread.lanes[i];
+        maxima[v] = rows[v].anchor.max;
+    }
+    std::ptrdiff_t j = i;
+    const auto add_block = [&](auto count) {
+        for (int v = 0; v < N; ++v) {
+            Vec<T> s = broadcast(T(0)), t = s;
+            for (int k = 0; k < count; ++k) {
+                const Vec<T> w_j = w.at(j + k * registers, at + v * W);
+                s = s + w_j;
+                t = fma(w_j, gap(w_j, load(x + (j + k * registers) * stride + at + v * W), maxima[v]), t);
+            }
+            weights[v] = add_exactly(weights[v], s);
+            spreads[v] = add_exactly(spreads[v], t);
+        }
+        j += count * registers;
+    };
+    while (j + (BLOCK - 1) * registers < steps) add_block(std::integral_constant<int, BLOCK>{});
+    if (j < steps) add_block(int((steps - j + registers - 1) / registers));
+    for (int v = 0; v < N; ++v) {
+        rows[v].weight.lanes[i] = end_sum(weights[v]);
+        rows[v].spread.lanes[i] = end_sum(spreads[v]);
+    }
+}
+// and for `vectors` of them.
+template <class T>
+CSOFTMAX_APART void add_weights(const T* x, std::ptrdiff_t stride, const Weights<T>& w,
+                                std::ptrdiff_t steps, Order order, Row<T>* rows,
+                                std::ptrdiff_t vectors) {
+    constexpr int N = 2, W = Vec<T>::LANES;
+    for (std::ptrdiff_t i = 0; i < order.registers && i < steps; ++i) {
+        std::ptrdiff_t v = 0;
+        for (; v + N <= vectors; v += N)
+            add_some_weights<N>(x, stride, w, steps, order.registers, rows + v, v * W, i);
+        for (; v < vectors; ++v)
+            add_some_weights<1>(x, stride, w, steps, order.registers, rows + v, v * W, i);
+    }
+}
 // out_j <- y_j * (grad_j - sum(y * grad)), the sum in two words
 template <class T>
 CSOFTMAX_APART void write_products(const T* y, std::ptrdiff_t stride, const T* grad,
@@ -293,10 +342,9 @@ CSOFTMAX_APART void write_products(const T* y, std::ptrdiff_t stride, const T* g
 // Cross-entropy: out_j <- (p_j sum(w) - w_j) scale; the entry at the label is set right afterwards. `kept`: x
 // holds the terms.
 template <bool kept, bool weighted, class T>
-CSOFTMAX_APART void write_all_gradients(const T* x, std::ptrdiff_t stride, const T* w,
-                                        std::ptrdiff_t w_stride, T* out, std::ptrdiff_t out_stride,
-                                        std::ptrdiff_t steps, const Row<T>* rows,
-                                        std::ptrdiff_t vectors, bool streamed) {
+CSOFTMAX_APART void write_all_gradients(const T* x, std::ptrdiff_t stride, const Weights<T>& w, T* out,
+                                        std::ptrdiff_t out_stride, std::ptrdiff_t steps,
+                                        const Row<T>* rows, std::ptrdiff_t vectors, bool streamed) {
     constexpr int W = Vec<T>::LANES;
     constexpr std::ptrdiff_t AHEAD = 16;
     for_columns<2>(vectors, streamed, [&](auto how, auto count, std::ptrdiff_t at) {
@@ -309,28 +357,25 @@ CSOFTMAX_APART void write_all_gradients(const T* x, std::ptrdiff_t stride, const
             x + at * W, stride, out + at * W, out_stride, steps, how,
             [&](auto& e, std::ptrdiff_t j) {
                 constexpr int N = std::extent<std::remove_reference_t<decltype(e)>>::value;
-                const auto offset = [&](int i, std::ptrdiff_t distance) {
-                    return (j + i / M) * distance + (at + i % M) * W;
-                };
                 for (int i = 0; i < N && !kept; ++i)
-                    prefetch(x + offset(i, stride), AHEAD * stride * sizeof(T));
+                    prefetch(x + (j + i / M) * stride + (at + i % M) * W, AHEAD * stride * sizeof(T));
                 if (!kept) terms(e, anchors, e);
                 for (int i = 0; i < N; ++i) {
                     const Gradient<T>& gradient = gradients[i % M];
-                    e[i] = weighted ? gradient.at(e[i], load(w + offset(i, w_stride)))
+                    e[i] = weighted ? gradient.at(e[i], w.at(j + i / M, (at + i % M) * W))
                                     : gradient.at(e[i]);
                 }
             });
     });
 }
 template <class T>
-CSOFTMAX_INLINE void write_gradients(const T* x, std::ptrdiff_t stride, const T* w,
-                                     std::ptrdiff_t w_stride, T* out, std::ptrdiff_t out_stride,
-                                     std::ptrdiff_t steps, bool kept, bool weighted,
-                                     const Row<T>* rows, std::ptrdiff_t vectors, bool streamed) {
+CSOFTMAX_INLINE void write_gradients(const T* x, std::ptrdiff_t stride, const Weights<T>& w, T* out,
+                                     std::ptrdiff_t out_stride, std::ptrdiff_t steps, bool kept,
+                                     bool weighted, const Row<T>* rows, std::ptrdiff_t vectors,
+                                     bool streamed) {
     const auto write = [&](auto is_kept, auto is_weighted) {
-        write_all_gradients<is_kept.value, is_weighted.value>(x, stride, w, w_stride, out, out_stride,
-                                                              steps, rows, vectors, streamed);
+        write_all_gradients<is_kept.value, is_weighted.value>(x, stride, w, out, out_stride, steps, rows,
+                                                              vectors, streamed);
     };
     const std::true_type yes;
     const std::false_type no;

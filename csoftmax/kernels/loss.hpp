@@ -20,6 +20,17 @@ template <class T> struct Labelled {
     Vec<T> x, e, class_weight, scale, kept, spread;
 };
 
+// The weights of the classes, for columns: of each class one for each row, or one that is common to all.
+template <class T> struct Weights {
+    const T* data;
+    std::ptrdiff_t stride;  // entries from class to class
+    bool common;
+
+    CSOFTMAX_INLINE Vec<T> at(std::ptrdiff_t j, std::ptrdiff_t lane) const {
+        return common ? broadcast(data[j * stride]) : load(data + j * stride + lane);
+    }
+};
+
 // What the gradient takes of a row, or of a register of rows.
 template <class T> struct Gradient {
     Divisor<T> divisor;
@@ -37,7 +48,8 @@ template <class T> struct Gradient {
     // d loss / d x_j, of the term of x_j and its weight w_j, but for the label's own entry
     CSOFTMAX_INLINE Vec<T> at(Vec<T> e) const { return divide(e, divisor) * factor; }
     CSOFTMAX_INLINE Vec<T> at(Vec<T> e, Vec<T> w) const {
-        return at_or_below_peak(e, (total - w) * offset - lack, at(e) - w * offset, peak);
+        const Vec<T> usual = fma(divide(e, divisor), factor, Vec<T>{-(w * offset).v});
+        return at_or_below_peak(e, fma(total - w, offset, Vec<T>{-lack.v}), usual, peak);
     }
 };
 
@@ -47,7 +59,7 @@ template <class T>
 CSOFTMAX_INLINE Vec<T> find_loss(Row<T>& row, bool weighted, bool label, const Labelled<T>& y,
                                  Vec<T>& at_label) {
     const Vec<T> zero = broadcast(T(0)), finite = row.anchor.finite;
-    const Exact<T> others = rest(row), log = log1p(others);
+    const Exact<T> others = rest(row), log = log1p_of_positive(others);
     const Vec<T> weight = weighted ? value(row.weight) : zero, rests = rounded(others);
     const Vec<T> a = label ? y.class_weight * y.kept : zero;
     // without weights nothing but a NaN among the terms, which a label of no weight must not hide

@@ -9,7 +9,6 @@ enum Operation {
     LOGSUMEXP,
     LOGSUMEXP_AGAIN,  // the second sum of rows that need one
     CROSS_ENTROPY,
-    WEIGHTS,  // the part of it that has weights of the classes
     ENTROPY,
     TOPK,         // the largest log-probabilities of each row; see scores.pxi
     SAMPLE,       // goes its own way from run() on

@@ -255,7 +255,7 @@ template <class T> CSOFTMAX_INLINE Vec<T> tie(Vec<T> e, Vec<T> peak) {
 // One of two values, by whether the term e is `peak`.
 template <class T>
 CSOFTMAX_INLINE Vec<T> at_or_below_peak(Vec<T> e, Vec<T> at, Vec<T> below, Vec<T> peak) {
-    return choose(e >= peak, choose(e <= peak, at, below), below);
+    return choose(equal(e, peak), at, below);
 }
 // The peak of the rows that have a maximum with a probability over 1/2; elsewhere NaN.
 template <class T> CSOFTMAX_INLINE Vec<T> dominant_peak(const Row<T>& row, Vec<T> rest) {
@@ -264,9 +264,9 @@ template <class T> CSOFTMAX_INLINE Vec<T> dominant_peak(const Row<T>& row, Vec<T
 }
 
 // max - x, and 0 where the weight w is 0 though x may be -inf.
-template <class T> CSOFTMAX_INLINE Vec<T> gap(Vec<T> w, Vec<T> x, const Anchor<T>& a) {
+template <class T> CSOFTMAX_INLINE Vec<T> gap(Vec<T> w, Vec<T> x, Vec<T> max) {
     const Vec<T> zero = broadcast(T(0));
-    return choose(abs(w) <= zero, zero, a.max - x);
+    return choose(equal(w, zero), zero, max - x);
 }
 // sum of w (log(sum(exp(x))) - x), the logarithm being max + log.
 template <class T> CSOFTMAX_INLINE Vec<T> weighted_loss(const Row<T>& row, Exact<T> log) {
@@ -351,7 +351,7 @@ template <class T> CSOFTMAX_INLINE bool any_again(const Row<T>& row) {
 template <class T> CSOFTMAX_INLINE Vec<T> logsumexp(Row<T>& row) {
     const Vec<T> zero = broadcast(T(0)), one = broadcast(T(1));
     Exact<T> others = rest(row);
-    Vec<T> result = rounded(add_any(exact(row.max), log1p(others)));
+    Vec<T> result = rounded(add_any(exact(row.max), log1p_of_positive(others)));
     if constexpr (!BY_LIBRARY<T>) {
         auto near = broadcast(T(1.5)) * others.value > abs(result) * (one + others.value);
         row.again = choose(near, one, zero);

@@ -254,7 +254,16 @@ CSOFTMAX_INLINE Exact<T> exact_terms_of_row(const T* x, std::ptrdiff_t n, Vec<T>
     return sum;
 }
 
-// Weights of the classes in the loss of a row, w_j = c_j (scale t_j + offset) (cross_entropy.pxi).
+// Weights of the classes in the loss of a row, w_j = c_j (scale t_j + offset) (cross_entropy.pxi), by what
+// they are made of.
+enum Weighing { UNWEIGHTED, BY_TARGET, BY_CLASS, BY_BOTH };
+template <class T> inline Weighing weighing_of(const T*, const Problem& p) {
+    const bool one_weight = p.class_weight.class_stride == 0;
+    if (!has_weights(p)) return UNWEIGHTED;
+    if (p.label) return one_weight ? BY_BOTH : BY_CLASS;
+    const bool alone = one_weight && p.smoothing == 0 && read<T>(p.class_weight.data, false) == 1;
+    return alone ? BY_TARGET : BY_BOTH;
+}
 template <class T> struct WeightsOfRow {
     const T* t;      // nullptr: 0
     const T* c;
@@ -262,8 +271,10 @@ template <class T> struct WeightsOfRow {
     T common;         // that one
     T scale, offset;
 
-    template <class Register>
+    template <Weighing weighing, class Register>
     CSOFTMAX_INLINE Vec<T> at(std::ptrdiff_t j, Register part) const {
+        if (weighing == BY_TARGET) return load(t + j, part, T(0));
+        if (weighing == BY_CLASS) return load(c + j, part, T(0)) * broadcast(offset);
         Vec<T> target = t ? load(t + j, part, T(0)) : broadcast(T(0));
         Vec<T> weight = one_weight ? broadcast(common) : load(c + j, part, T(0));
         return part_of(weight * (broadcast(scale) * target + broadcast(offset)), part);
@@ -279,31 +290,36 @@ CSOFTMAX_INLINE WeightsOfRow<T> weights_of_row(const T*, const Problem& p, std::
     return {t, reinterpret_cast<const T*>(p.class_weight.data) + (one_weight ? 0 : j0), one_weight,
             read<T>(p.class_weight.data, false), T(1 - smoothing), T(smoothing / p.n)};
 }
-// weight += w_j; spread += w_j (max - x_j)
-template <class T>
+// weight += w_j, if that is wanted; spread += w_j (max - x_j)
+template <Weighing weighing, bool weights, class T>
 CSOFTMAX_INLINE void add_weights_of_row(const T* x, std::ptrdiff_t n, const WeightsOfRow<T>& w,
-                                        const Anchor<T>& anchor, RowSums<T>& sums) {
+                                        const Anchor<T>& anchor, std::ptrdiff_t ahead,
+                                        RowSums<T>& sums) {
     constexpr std::ptrdiff_t W = Vec<T>::LANES;
     Exact<T> weight = exact(broadcast(T(0))), spread = weight;
     for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) {
         constexpr int COUNT = decltype(count)::value;
         Vec<T> s = broadcast(T(0)), t = s, some[COUNT];
         load_block(x + j, last, -INFINITE<T>, some);
+        for (std::size_t k = 0; weighing != BY_CLASS && k < COUNT * W; k += LINE_BYTES / sizeof(T))
+            prefetch(w.t + j + k, ahead);
         for (int k = 0; k < COUNT; ++k) {
-            Vec<T> w_j = k + 1 < COUNT ? w.at(j + k * W, Full{}) : w.at(j + k * W, last);
-            s = s + w_j;
-            t = fma(w_j, gap(w_j, some[k], anchor), t);
+            const Vec<T> w_j = k + 1 < COUNT ? w.template at<weighing>(j + k * W, Full{})
+                                             : w.template at<weighing>(j + k * W, last);
+            const Vec<T> gap_j = gap(w_j, some[k], anchor.max);
+            s = k == 0 ? w_j : s + w_j;
+            t = k == 0 ? w_j * gap_j : fma(w_j, gap_j, t);
         }
-        weight = add_any(weight, exact(s));
-        spread = add_any(spread, exact(t));
+        if (weights) weight = add_exactly(weight, s);
+        spread = add_exactly(spread, t);
     });
-    sums.weight = weight;
-    sums.spread = spread;
+    if (weights) sums.weight = end_sum(weight);
+    sums.spread = end_sum(spread);
 }
 
 // The writing sweep of one row, `i` among the rows: what it is divided by and so on is in lane i. Asks
 // for the lines `ahead` bytes behind those that it writes, unless that is 0. `kept`: x holds the terms.
-template <Operation operation, bool kept, class T>
+template <Operation operation, Weighing weighing, bool kept, class T>
 CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n, bool streamed,
                                std::ptrdiff_t ahead, const Row<T>& rows, int i,
                                const WeightsOfRow<T>& w) {
@@ -320,7 +336,7 @@ CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n,
         [&](std::ptrdiff_t j, auto part) {
             Two a = {load(x + j, part, T(0)), broadcast(T(0))};
             if (operation >= SOFTMAX_VJP) a.y = load(y + j, part, T(0));
-            if (operation == WEIGHTS) a.y = w.at(j, part);
+            if (weighing != UNWEIGHTED) a.y = w.template at<weighing>(j, part);
             return a;
         },
         [&](std::ptrdiff_t j, const auto& some, auto part) {
@@ -339,7 +355,7 @@ CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n,
                     result = a[k] * ((y - sum.error) - sum.value);
                 else if (operation == LOG_SOFTMAX_VJP)
                     result = fma(exp(a[k]), broadcast(T(0)) - gradient.factor, y);
-                else if (operation == WEIGHTS)
+                else if (weighing != UNWEIGHTED)
                     result = gradient.at(a[k], y);
                 else
                     result = gradient.at(a[k]);
@@ -350,12 +366,12 @@ CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n,
 }
 
 // The same for a row whose terms were not kept, which is row 0.
-template <Operation operation, class T>
+template <Operation operation, Weighing weighing, class T>
 CSOFTMAX_APART void write_afresh(const T* x, T* out, std::ptrdiff_t n, bool streamed,
                                  std::ptrdiff_t ahead, const Row<T>& rows,
                                  const WeightsOfRow<T>& w) {
     constexpr const T* none = nullptr;
-    write_row<operation, false>(x, none, out, n, streamed, ahead, rows, 0, w);
+    write_row<operation, weighing, false>(x, none, out, n, streamed, ahead, rows, 0, w);
 }
 
 }  // namespace csoftmax

@@ -24,13 +24,13 @@ constexpr std::size_t FETCHED_PAIR = 4096;  // bytes of rows of a pair whose nex
 // One sweep over the classes j0 <= j < j1, at most a chunk, of the rows lane <= i < lane + lanes, at
 // most LANES of them: all of each, or of a single row. `keep`: the terms stay in `out` until the results
 // replace them, if the operation has use for them.
-template <Operation operation, bool weighted, class T>
+template <Operation operation, Weighing weighing = UNWEIGHTED, class T>
 CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_t lane,
                                     std::ptrdiff_t lanes, std::ptrdiff_t j0, std::ptrdiff_t j1,
                                     bool keep, Row<T>& rows) {
     constexpr int W = Vec<T>::LANES;
     constexpr bool pair = operation >= SOFTMAX_VJP, apart = operation != SOFTMAX;
-    constexpr bool gaps = operation == ENTROPY;
+    constexpr bool gaps = operation == ENTROPY, weighted = weighing != UNWEIGHTED;
     constexpr bool keeps = operation == SOFTMAX || operation == CROSS_ENTROPY;
     const bool kept = keeps && keep;
     const std::ptrdiff_t n = j1 - j0;
@@ -79,8 +79,13 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
             whole && operation != LOGSUMEXP_AGAIN && !gaps && n <= (pair ? BLOCK : 2) * W;
         for (int i = 0; i < lanes && weighted; ++i) {
             RowSums<T> sums;
-            add_weights_of_row(x(i), n, weights(i), spread(rows.anchor, i), sums);
-            weight[i] = sums.weight;
+            if (i == 0 || weighing != BY_CLASS)
+                add_weights_of_row<weighing, true>(x(i), n, weights(i), spread(rows.anchor, i), p.ahead,
+                                                   sums);
+            else  // their sum is that of the first row
+                add_weights_of_row<weighing, false>(x(i), n, weights(i), spread(rows.anchor, i), p.ahead,
+                                                    sums);
+            weight[i] = i == 0 || weighing != BY_CLASS ? sums.weight : weight[0];
             spreads[i] = sums.spread;
         }
         if constexpr (pair) {
@@ -127,12 +132,11 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
             rows.ties = whole ? t : rows.ties + first_lanes(t, 1);
         }
     } else {
-        constexpr Operation what = weighted ? WEIGHTS : operation;
         if (keeps && !kept)
-            write_afresh<what>(x(0), out(0), n, p.streamed, p.out_ahead, rows, weights(0));
+            write_afresh<operation, weighing>(x(0), out(0), n, p.streamed, p.out_ahead, rows, weights(0));
         else
             for (int i = 0; i < lanes; ++i)
-                write_row<what, true>(keeps ? out(i) : x(i), y(i), out(i), n, p.streamed,
+                write_row<operation, weighing, true>(keeps ? out(i) : x(i), y(i), out(i), n, p.streamed,
                                       p.out_ahead, rows, i, weights(i));
         if (p.streamed) end_stream();
     }
@@ -142,64 +146,30 @@ CSOFTMAX_INLINE void sweep_rows(Operation operation, Sweep sweep, const Problem&
                                 std::ptrdiff_t lane, std::ptrdiff_t lanes, std::ptrdiff_t j0,
                                 std::ptrdiff_t j1, bool keep, Row<T>& rows) {
     if (Vec<T>::LANES == 1) return;  // never asked: there are no registers to lie along
+    const Weighing weighing = operation == CROSS_ENTROPY ? weighing_of(static_cast<const T*>(nullptr), p)
+                                                         : UNWEIGHTED;
     if (operation == SOFTMAX)
-        sweep_some_rows<SOFTMAX, false>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<SOFTMAX>(sweep, p, lane, lanes, j0, j1, keep, rows);
     else if (operation == LOG_SOFTMAX)
-        sweep_some_rows<LOG_SOFTMAX, false>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<LOG_SOFTMAX>(sweep, p, lane, lanes, j0, j1, keep, rows);
     else if (operation == LOGSUMEXP || operation == TOPK)
-        sweep_some_rows<LOGSUMEXP, false>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<LOGSUMEXP>(sweep, p, lane, lanes, j0, j1, keep, rows);
     else if (operation == LOGSUMEXP_AGAIN)
-        sweep_some_rows<LOGSUMEXP_AGAIN, false>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<LOGSUMEXP_AGAIN>(sweep, p, lane, lanes, j0, j1, keep, rows);
     else if (operation == ENTROPY)
-        sweep_some_rows<ENTROPY, false>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<ENTROPY>(sweep, p, lane, lanes, j0, j1, keep, rows);
     else if (operation == SOFTMAX_VJP)
-        sweep_some_rows<SOFTMAX_VJP, false>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<SOFTMAX_VJP>(sweep, p, lane, lanes, j0, j1, keep, rows);
     else if (operation == LOG_SOFTMAX_VJP)
-        sweep_some_rows<LOG_SOFTMAX_VJP, false>(sweep, p, lane, lanes, j0, j1, keep, rows);
-    else if (has_weights(p))
-        sweep_some_rows<CROSS_ENTROPY, true>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<LOG_SOFTMAX_VJP>(sweep, p, lane, lanes, j0, j1, keep, rows);
+    else if (weighing == BY_TARGET)
+        sweep_some_rows<CROSS_ENTROPY, BY_TARGET>(sweep, p, lane, lanes, j0, j1, keep, rows);
+    else if (weighing == BY_CLASS)
+        sweep_some_rows<CROSS_ENTROPY, BY_CLASS>(sweep, p, lane, lanes, j0, j1, keep, rows);
+    else if (weighing == BY_BOTH)
+        sweep_some_rows<CROSS_ENTROPY, BY_BOTH>(sweep, p, lane, lanes, j0, j1, keep, rows);
     else
-        sweep_some_rows<CROSS_ENTROPY, false>(sweep, p, lane, lanes, j0, j1, keep, rows);
-}
-
-// factor <- logsumexp of the rows that need a second sum, of up to FEW classes. They are gathered LANES
-// at a time: among few classes some do in nearly every register.
-template <class T>
-CSOFTMAX_APART void sum_some_again(const Problem& p, std::ptrdiff_t first, std::ptrdiff_t lanes,
-                                   Row<T>* rows) {
-    constexpr int W = Vec<T>::LANES;
-    const Order order = order_of(static_cast<const T*>(nullptr), false, p.n);
-    const View& x = p.x;
-    const bool simple = !x.half && !x.mask && !x.run && x.temperature == 1;
-    int found[MAX_LANES + 1], count = 0;
-    for (int k = 0; k < lanes; ++k) {  // without branches, none could be foreseen
-        found[count] = k;
-        count += lane(rows[k / W].again, k % W) > 0;
-    }
-    for (int done = 0; done < count; done += W) {
-        const int now = count - done < W ? count - done : W;
-        T row[FEW + W], tile[FEW * W];
-        Row<T> some;
-        Vec<T> usual = broadcast(T(0));
-        start(some, order, false);
-        some.again = broadcast(T(1));
-        for (int i = 0; i < W; ++i) {
-            const int k = found[done + (i < now ? i : 0)];  // lanes beyond: once more the first
-            const Row<T>& from = rows[k / W];
-            set_lane(some.max, i, lane(from.max, k % W));
-            set_lane(usual, i, lane(from.factor, k % W));
-            if (!simple) load_tile(row, x, first + k, 1, 0, p.n, 1, -INFINITE<T>);
-            for (std::ptrdiff_t j = 0; j < p.n; ++j)
-                tile[j * W + i] = !simple ? row[j]
-                                          : read<T>(x.data + (first + k) * x.lane_stride +
-                                                        j * x.class_stride, false);
-        }
-        add_exact_terms(tile, W, p.n, &some, some.sum.lanes);
-        end_chunk(some.sum, order);
-        const Vec<T> result = logsumexp_again(some, usual);
-        for (int i = 0; i < now; ++i)
-            set_lane(rows[found[done + i] / W].factor, found[done + i] % W, lane(result, i));
-    }
+        sweep_some_rows<CROSS_ENTROPY>(sweep, p, lane, lanes, j0, j1, keep, rows);
 }
 
 }  // namespace csoftmax

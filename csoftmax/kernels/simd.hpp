@@ -281,8 +281,38 @@ template <class T> CSOFTMAX_INLINE typename Vec<T>::Bits spread_bits(typename Ve
     return word - typename Vec<T>::Bits{};
 }
 template <class T> CSOFTMAX_INLINE Vec<T> abs(Vec<T> a) {
-    return max(a, Vec<T>{-a.v});
+    if constexpr (sizeof(a.v) == sizeof(typename Vec<T>::Bits))
+        return from_bits<T>(bits(a) & ~bits(broadcast(T(-0.0))));
+    else
+        return max(a, Vec<T>{-a.v});
 }
+
+// at <- first + i for each lane i of a that is above 0; returns how many. There is room for LANES.
+template <class T> CSOFTMAX_INLINE int find_positive(Vec<T> a, int first, std::int32_t* at) {
+    int count = 0;
+    for (int i = 0; i < Vec<T>::LANES; ++i) {  // without branches, none could be foreseen
+        at[count] = first + i;
+        count += lane(a, i) > 0;
+    }
+    return count;
+}
+#if defined(CSOFTMAX_VECTOR_TYPES) && defined(__AVX512VL__)
+template <> CSOFTMAX_INLINE int find_positive(Vec<float> a, int first, std::int32_t* at) {
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __mmask16 mask = _mm512_cmp_ps_mask(a.v, _mm512_setzero_ps(), _CMP_GT_OQ);
+    _mm512_storeu_si512(
+        at, _mm512_maskz_compress_epi32(mask, _mm512_add_epi32(lanes, _mm512_set1_epi32(first))));
+    return __builtin_popcount(mask);
+}
+template <> CSOFTMAX_INLINE int find_positive(Vec<double> a, int first, std::int32_t* at) {
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __mmask8 mask = _mm512_cmp_pd_mask(a.v, _mm512_setzero_pd(), _CMP_GT_OQ);
+    _mm256_storeu_si256(
+        reinterpret_cast<__m256i*>(at),
+        _mm256_maskz_compress_epi32(mask, _mm256_add_epi32(lanes, _mm256_set1_epi32(first))));
+    return __builtin_popcount(mask);
+}
+#endif
 
 // Lane i of the result is lane (i + by) mod LANES of a.
 template <int by, class T> CSOFTMAX_INLINE Vec<T> rotate(Vec<T> a) {

@@ -31,7 +31,7 @@ cdef extern from "vecmath.hpp" namespace "csoftmax" nogil:
         Vec[T] finite
     Vec[T] term[T](Vec[T], const Anchor[T]&)
     Vec[T] vec_exp "csoftmax::exp"[T](Vec[T])
-    Exact[T] vec_log1p "csoftmax::log1p"[T](Exact[T])
+    Exact[T] log1p_of_positive[T](Exact[T])
 
 cdef extern from "summation.hpp" namespace "csoftmax" nogil:
     const Py_ssize_t CHUNK, FEW
@@ -73,7 +73,6 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     void spread_result[T](const Row[T]& rows, int i, Row[T]& row)
     void gather_maximum[T](Row[T]& rows, int i, const Row[T]& row)
     void gather_sums[T](Row[T]& rows, int i, bint weighted, const Row[T]& row)
-    Vec[T] gap[T](Vec[T] w, Vec[T] x, const Anchor[T]&)
     Vec[T] x_log_y[T](Vec[T], Vec[T])
     Vec[T] minus_ratio[T](Vec[T], Vec[T])
     Divisor[T] make_divisor "csoftmax::divisor"[T](Exact[T])
@@ -88,6 +87,10 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
 cdef extern from "loss.hpp" namespace "csoftmax" nogil:
     cdef cppclass Labelled[T]:
         Vec[T] x, e, class_weight, scale, kept, spread
+    cdef cppclass Weights[T]:
+        const T* data
+        ptrdiff_t stride
+        bint common
     Vec[T] find_loss[T](Row[T]&, bint weighted, bint label, const Labelled[T]&, Vec[T]& at_label)
 
 cdef extern from "loops.hpp" namespace "csoftmax" nogil:
@@ -99,6 +102,8 @@ cdef extern from "loops.hpp" namespace "csoftmax" nogil:
                       ptrdiff_t vectors)
     void add_products[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride,
                          ptrdiff_t steps, Order, Row[T]*, ptrdiff_t vectors)
+    void add_weights[T](const T* x, ptrdiff_t stride, const Weights[T]&, ptrdiff_t steps, Order, Row[T]*,
+                        ptrdiff_t vectors)
     void write_products[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride, T* out,
                            ptrdiff_t out_stride, ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors,
                            bint streamed)
@@ -106,7 +111,7 @@ cdef extern from "loops.hpp" namespace "csoftmax" nogil:
                          bint kept, const Row[T]*, ptrdiff_t vectors, bint streamed)
     void write_log_softmax[T](const T* x, ptrdiff_t stride, T* out, ptrdiff_t out_stride,
                               ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors, bint streamed)
-    void write_gradients[T](const T* x, ptrdiff_t stride, const T* w, ptrdiff_t w_stride, T* out,
+    void write_gradients[T](const T* x, ptrdiff_t stride, const Weights[T]&, T* out,
                             ptrdiff_t out_stride, ptrdiff_t steps, bint kept, bint weighted,
                             const Row[T]*, ptrdiff_t vectors, bint streamed)
 
@@ -166,7 +171,6 @@ cdef extern from "operations.hpp" namespace "csoftmax" nogil:
         LOGSUMEXP
         LOGSUMEXP_AGAIN
         CROSS_ENTROPY
-        WEIGHTS
         ENTROPY
         TOPK
         SAMPLE
@@ -184,6 +188,7 @@ cdef extern from "few_classes.hpp" namespace "csoftmax" nogil:
         FEW_CLASSES
     void compute_few_classes[T](Operation, ptrdiff_t n, const T* x, ptrdiff_t stride, T* out,
                                 ptrdiff_t out_stride, Row[T]*, ptrdiff_t vectors)
+    void sum_some_again[T](const T* x, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t vectors, Row[T]*)
     void multiply_few_classes[T](ptrdiff_t n, const T* y, ptrdiff_t stride, const T* grad,
                                  ptrdiff_t grad_stride, T* out, ptrdiff_t out_stride,
                                  ptrdiff_t vectors)
@@ -201,15 +206,17 @@ cdef extern from "few_losses.hpp" namespace "csoftmax" nogil:
         T* scale
         T* loss
         T kept, spread
-    void find_losses_of_few_classes[T](ptrdiff_t n, const T* x, ptrdiff_t stride, const T* w,
-                                       ptrdiff_t w_stride, bint weighted, T* out, ptrdiff_t out_stride,
+    void find_losses_of_few_classes[T](ptrdiff_t n, const T* x, ptrdiff_t stride, const Weights[T]&,
+                                       bint weighted, T* out, ptrdiff_t out_stride,
                                        Samples[T]&, ptrdiff_t vectors)
 
 cdef extern from "rows.hpp" namespace "csoftmax" nogil:
     bint sweeps_rows[T](const T*, Operation, const Problem&)
+    cdef enum Weighing:
+        BY_TARGET
+    Weighing weighing_of[T](const T*, const Problem&)
     void sweep_rows[T](Operation, Sweep, const Problem&, ptrdiff_t lane, ptrdiff_t lanes, ptrdiff_t j0,
                        ptrdiff_t j1, bint keep, Row[T]&)
-    void sum_some_again[T](const Problem&, ptrdiff_t lane, ptrdiff_t lanes, Row[T]*)
 
 ctypedef long double longdouble
 

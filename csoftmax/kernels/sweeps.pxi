@@ -48,7 +48,8 @@ cdef inline bint keeps_terms(Operation operation) noexcept nogil:
 
 cdef inline Py_ssize_t tiles_of(Operation operation, const Problem& p) noexcept nogil:
     # How many operands a group keeps from one sweep to the next.
-    return 2 if takes_pair(operation) or (operation == CROSS_ENTROPY and has_weights(p)) else 1
+    # Weights that go with labels are common to all rows.
+    return 2 if takes_pair(operation) or (operation == CROSS_ENTROPY and p.label == NULL) else 1
 
 
 cdef inline bint writes_rows(Operation operation) noexcept nogil:
@@ -61,8 +62,8 @@ cdef inline bint sums_more(Operation operation, const Problem& p) noexcept nogil
 
 
 cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ssize_t stride,
-                        Py_ssize_t y_stride, real* e, Py_ssize_t e_stride, Py_ssize_t steps,
-                        bint weighted, Order order, Row[real]* rows,
+                        Py_ssize_t y_stride, Weights[real] w, real* e, Py_ssize_t e_stride,
+                        Py_ssize_t steps, bint weighted, Order order, Row[real]* rows,
                         Py_ssize_t vectors) noexcept nogil:
     # `steps` registers of classes of `vectors` registers of rows. The terms go to e, strip by strip.
     cdef Py_ssize_t W = lanes_of(x), first = 0, count, v
@@ -70,8 +71,8 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
     while first < steps:
         count = min(strip, steps - first)
         if operation == CROSS_ENTROPY and weighted:
-            for v in range(vectors):
-                add_lanes(WEIGHTS, x + v * W, y + v * W, stride, y_stride, count, order, rows + v)
+            add_weights(x, stride, w, count, order, rows, vectors)
+            w.data += count * w.stride
         if not takes_pair(operation) and operation != LOGSUMEXP_AGAIN:
             if order.fold:
                 find_row_terms(x, e, count, rows)
@@ -102,11 +103,8 @@ cdef inline void add_lanes(Operation operation, const real* x, const real* y, Py
             add_entries(y, y_stride * registers, count, row.sum.lanes + i)
         elif operation == CCE:
             add_cce(x, stride * registers, y, y_stride * registers, count, row.sum.lanes + i)
-        elif operation == LOGSUMEXP_AGAIN:
-            add_exact_terms(x, stride * registers, count, row, row.sum.lanes + i)
         else:
-            add_weights(x, stride * registers, y, y_stride * registers, count, row,
-                        row.weight.lanes + i, row.spread.lanes + i)
+            add_exact_terms(x, stride * registers, count, row, row.sum.lanes + i)
         x += stride
         y += y_stride
 
@@ -131,6 +129,7 @@ cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep swe
     cdef Py_ssize_t W = lanes_of(y), size = sizeof(real)
     cdef const real* x = <const real*> (p.x.data + lane * p.x.lane_stride + j0 * p.x.class_stride)
     cdef const real* second = y
+    cdef Weights[real] w
     cdef real* out = NULL
     if operation == TOPK and sweep == WRITE:
         select_top(x, p.x.class_stride // size, p, lane, p.width, j0, j1)
@@ -142,27 +141,26 @@ cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep swe
     if takes_pair(operation):
         second = <const real*> (p.y.data + lane * p.y.lane_stride + j0 * p.y.class_stride)
     elif weighted and sweep != MAXIMUM:
-        load_target_weights(y, p, lane, p.width, j0, j1)
+        w = weights_of_classes(y, False, p, lane, p.width, j0, j1)
     if sweep == WRITE and keep:
         x = out
     sweep_registers(
         operation, sweep, x, second,
         (p.out if sweep == WRITE and keep else p.x).class_stride // size,
-        p.y.class_stride // size if takes_pair(operation) else p.width,
-        e, p.out.class_stride // size if e == out else p.width,
-        out, p.out.class_stride // size, j1 - j0, keep, weighted, order_of(y, False, p.n),
+        p.y.class_stride // size if takes_pair(operation) else 0, w,
+        e, p.out.class_stride // size if e == out else p.width, out, p.out.class_stride // size, j1 - j0, keep, weighted, order_of(y, False, p.n),
         rows, p.width // W, p.streamed)
 
 
 cdef inline void sweep_registers(Operation operation, Sweep sweep, const real* x, const real* y,
-                                 Py_ssize_t stride, Py_ssize_t y_stride, real* e,
-                                 Py_ssize_t e_stride, real* out, Py_ssize_t out_stride,
+                                 Py_ssize_t stride, Py_ssize_t y_stride, const Weights[real]& w,
+                                 real* e, Py_ssize_t e_stride, real* out, Py_ssize_t out_stride,
                                  Py_ssize_t steps, bint kept, bint weighted, Order order,
                                  Row[real]* rows, Py_ssize_t vectors, bint streamed) noexcept nogil:
     cdef Py_ssize_t W = lanes_of(x), v
     streamed = streamed and <Py_ssize_t> out % LINE == 0
     if sweep == ADD_UP:
-        add_up(operation, x, y, stride, y_stride, e, e_stride, steps, weighted, order, rows,
+        add_up(operation, x, y, stride, y_stride, w, e, e_stride, steps, weighted, order, rows,
                vectors)
     elif sweep == MAXIMUM:
         find_maxima(x, stride, steps, rows, vectors)
@@ -173,8 +171,7 @@ cdef inline void sweep_registers(Operation operation, Sweep sweep, const real* x
     elif operation == SOFTMAX_VJP:
         write_products(x, stride, y, y_stride, out, out_stride, steps, rows, vectors, streamed)
     elif operation == CROSS_ENTROPY:
-        write_gradients(x, stride, y, y_stride, out, out_stride, steps, kept, weighted, rows,
-                        vectors, streamed)
+        write_gradients(x, stride, w, out, out_stride, steps, kept, weighted, rows, vectors, streamed)
     else:
         for v in range(vectors):
             write_result(operation, x + v * W, y + v * W, stride, y_stride, out + v * W,
@@ -203,6 +200,7 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
     cdef real fill = 0 if pair else -INFINITY
     cdef bint keep = loaded and keeps_terms(operation)
     cdef bint stored = True
+    cdef Weights[real] w
     cdef real* out = x
     cdef Py_ssize_t out_stride = stride
 
@@ -211,17 +209,16 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
     if operation == TOPK and sweep == WRITE:
         select_top(x, p.width, p, lane, lanes, j0, j1)
         return
-    if sweep != MAXIMUM and (sweep == ADD_UP or not loaded):
-        if pair:
-            load_tile(y, p.y, lane, lanes, j0, j1, p.width, <real> 0)
-        elif weighted:
-            load_target_weights(y, p, lane, lanes, j0, j1)
+    if sweep != MAXIMUM and pair and (sweep == ADD_UP or not loaded):
+        load_tile(y, p.y, lane, lanes, j0, j1, p.width, <real> 0)
+    elif sweep != MAXIMUM and weighted:
+        w = weights_of_classes(y, sweep == WRITE and loaded, p, lane, lanes, j0, j1)
 
     if sweep == WRITE and not fold and lanes == p.width and writes_columns(operation, p, sizeof(real)):
         out = <real*> (p.out.data + lane * p.out.lane_stride + j0 * p.out.class_stride)
         out_stride = p.out.class_stride // <Py_ssize_t> sizeof(real)
         stored = False
-    sweep_registers(operation, sweep, x, y, stride, stride, x if keeps_terms(operation) else y,
+    sweep_registers(operation, sweep, x, y, stride, stride, w, x if keeps_terms(operation) else y,
                     stride, out, out_stride, steps, keep, weighted, order, rows, vectors,
                     p.streamed and not stored)
     if sweep == WRITE and stored:
@@ -405,7 +402,7 @@ cdef inline void run_few_classes(Scratch[real]& scratch, Operation operation, co
     else:
         compute_few_classes(operation, p.n, x, stride, out, out_stride, rows, p.width // W)
     if operation == LOGSUMEXP:
-        sum_again(scratch, p, lane, lanes, rows)
+        sum_some_again(x, stride, p.n, p.width // W, rows)
         for v in range(p.width // W):
             store(tile + v * W, rows[v].factor)
         store_tile(tile, p.out, lane, lanes, 0, 1, p.width, <real> 0)
@@ -419,21 +416,21 @@ cdef inline void run_few_losses(Scratch[real]& scratch, const Problem& p, Py_ssi
     cdef Samples[real] samples
     cdef int64_t labels[MAX_LANES]
     cdef real* tile = &scratch.tiles[0][0]
-    cdef real* weights = &scratch.tiles[1][0]
+    cdef Weights[real] w
     cdef real* out = NULL
     cdef Py_ssize_t W = lanes_of(tile), stride, out_stride = p.width
     cdef bint direct = p.direct and lanes == p.width, ignored
     cdef const real* x = few_columns(tile, p.x, direct, p, lane, lanes, -INFINITY, &stride)
     ignored = read_samples(samples, labels, p, lane, lanes)
     if has_weights(p):
-        load_target_weights(weights, p, lane, lanes, 0, p.n)
+        w = weights_of_classes(&scratch.tiles[1][0], False, p, lane, lanes, 0, p.n)
     if p.out.data != NULL:
         out = tile
         if direct:
             out = <real*> (p.out.data + lane * p.out.lane_stride)
             out_stride = p.out.class_stride // <Py_ssize_t> sizeof(real)
-    find_losses_of_few_classes(p.n, x, stride, weights, p.width, has_weights(p), out, out_stride,
-                               samples, p.width // W)
+    find_losses_of_few_classes(p.n, x, stride, w, has_weights(p), out, out_stride, samples,
+                               p.width // W)
     write_losses(samples.loss, labels, ignored, p, lane, lanes)
     if out == tile:
         store_tile(tile, p.out, lane, lanes, 0, p.n, p.width, <real> 0)
@@ -445,8 +442,12 @@ cdef void sum_again(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane, P
     cdef real* tag = NULL
     cdef bint fold = p.width == 1, again = False
     cdef Py_ssize_t vectors = 1 if fold else p.width // lanes_of(tag), v
-    if not fold and p.n <= FEW:
-        sum_some_again(p, lane, lanes, rows)
+    if not fold and p.n <= FEW:            # which lie in the tile, or where they always do
+        if p.direct and lanes == p.width:
+            sum_some_again(<const real*> (p.x.data + lane * p.x.lane_stride),
+                           p.x.class_stride // <Py_ssize_t> sizeof(real), p.n, vectors, rows)
+        else:
+            sum_some_again(&scratch.tiles[0][0], p.width, p.n, vectors, rows)
         return
     for v in range(vectors):
         again = again or any_again(rows[v])
@@ -462,7 +463,7 @@ cdef inline void prepare_writing(Operation operation, Row[real]* row) noexcept n
     if operation == SOFTMAX:
         row.divisor = make_divisor(sum_of_terms(row[0], False))
     elif operation in (LOG_SOFTMAX, TOPK):
-        row.offset = rounded(vec_log1p(rest(row[0]))) + row.anchor.finite
+        row.offset = rounded(log1p_of_positive(rest(row[0]))) + row.anchor.finite
     elif operation == LOGSUMEXP:
         row.factor = row_logsumexp(row[0])
     elif operation == ENTROPY:

@@ -339,6 +339,7 @@ inline void weigh_targets(T* tile, const View& class_weight, std::ptrdiff_t j0, 
     if (n == 0) return;                    // without classes there are no weights
     if (class_weight.class_stride == 0) {  // one weight for all, or none
         const T c = *weights;
+        if (c == 1 && scale == 1 && offset == 0) return;
         for (std::ptrdiff_t i = 0; i < n; ++i) tile[i] = c * (scale * tile[i] + offset);
     } else if (width == 1 && class_weight.class_stride == size) {
         for (std::ptrdiff_t i = 0; i < n; ++i)

@@ -276,8 +276,9 @@ template <class T> CSOFTMAX_INLINE Vec<T> split_exponent(Vec<T> u, Vec<T>& k, Ve
     return from_bits<T>(bits(u) - (exponent << C::MANTISSA_BITS));
 }
 
-// log(1 + x) for x >= -1; both words together are wrong by some 1/4 ULP, also for tiny x.
-template <class T> CSOFTMAX_INLINE Exact<T> log1p(Exact<T> x) {
+// log(1 + x) for x >= 0 (finite for -1, too); both words together are wrong by some 1/4 ULP, also for tiny x.
+// A NaN stays one by u.error, as its k is not 0.
+template <class T> CSOFTMAX_INLINE Exact<T> log1p_of_positive(Exact<T> x) {
     if constexpr (BY_LIBRARY<T>) {
         return exact(Vec<T>{std::log1p(rounded(x).v)});
     } else {
@@ -285,14 +286,20 @@ template <class T> CSOFTMAX_INLINE Exact<T> log1p(Exact<T> x) {
         Exact<T> u = add_exactly(x, one);
         Vec<T> k, inverse;
         Vec<T> m = split_exponent(u.value, k, inverse);
-        auto near = abs(k) <= zero;  // there f is x itself
+        auto near = equal(k, zero);  // there f is x itself
         Vec<T> error = choose(near, x.error, u.error * inverse);
-        Exact<T> y = log_reduced(k, choose(near, x.value, m - one), error);
-        y.value = choose(u.value <= zero, broadcast(-INFINITE<T>), y.value);
-        y.error = choose(u.value <= zero, zero, y.error);
-        y.value = choose(x.value >= Vec<T>{-one.v}, y.value, x.value + (u.value - u.value));  // NaN
-        return y;
+        return log_reduced(k, choose(near, x.value, m - one), error);
     }
+}
+// The same for x >= -1, with -inf for -1.
+template <class T> CSOFTMAX_INLINE Exact<T> log1p(Exact<T> x) {
+    const Vec<T> zero = broadcast(T(0)), one = broadcast(T(1));
+    Exact<T> y = log1p_of_positive(x);
+    const auto least = x.value + one <= zero;
+    y.value = choose(least, broadcast(-INFINITE<T>), y.value);
+    y.error = choose(least, zero, y.error);
+    y.value = choose(x.value >= Vec<T>{-one.v}, y.value, x.value + (x.value - x.value));  // NaN
+    return y;
 }
 
 // log(x), relative error about 1 ULP; -inf for 0, NaN below.
