@@ -149,7 +149,7 @@ cdef inline void find_losses(real* at_label, const int64_t* labels, bint ignored
     # Losses of a group, and what its writing sweep needs. at_label holds the logits at the labels, and
     # gets the gradient there.
     cdef Py_ssize_t W = lanes_of(at_label)
-    cdef Py_ssize_t vectors = 1 if p.width == 1 else p.width // W
+    cdef Py_ssize_t vectors = vectors_of(at_label, p, lanes)
     cdef real c[MAX_LANES]
     cdef real scale[MAX_LANES]
     cdef real losses[MAX_LANES]

@@ -169,8 +169,9 @@ CSOFTMAX_INLINE void multiply_few(const T* y, std::ptrdiff_t stride, const T* gr
             Vec<T> chains[2] = {broadcast(T(0)), broadcast(T(0))};
             for (int k = 0; k < BLOCK && j + k < N; ++k)
                 chains[k % 2] = fma(some[(j + k) * M + v], grads[(j + k) * M + v], chains[k % 2]);
-            dot = add_any(dot, exact(chains[0] + chains[1]));
+            dot = j == 0 ? exact(chains[0] + chains[1]) : add_exactly(dot, chains[0] + chains[1]);
         }
+        dot = end_sum(dot);
         for (int j = 0; j < N; ++j)
             store_ahead(out + j * out_stride + v * W,
                         some[j * M + v] * ((grads[j * M + v] - dot.error) - dot.value));
@@ -223,6 +224,8 @@ inline void multiply_few_classes(std::ptrdiff_t n, const T* y, std::ptrdiff_t st
         });
 }
 
+constexpr std::ptrdiff_t ROWS_AHEAD = 2048;  // bytes to the short rows that are asked for
+
 // out[j * step] <- of each Q neighbouring lanes of the registers that with number j, in order.
 template <int Q, int step, class T>
 CSOFTMAX_INLINE void deal(const Vec<T> (&some)[Q], Vec<T>* out) {
@@ -246,7 +249,6 @@ CSOFTMAX_APART void write_products_of_rows(const T* y, std::ptrdiff_t stride, co
                                            std::ptrdiff_t out_stride, std::ptrdiff_t n,
                                            std::ptrdiff_t rows) {
     constexpr int W = Vec<T>::LANES, Q = W / BLOCK;
-    constexpr std::ptrdiff_t AHEAD = 2048;  // bytes
     const int last = int(n - (N - 1) * W), count = int((n + BLOCK - 1) / BLOCK);
     const auto register_of = [&](const T* row, int k) {
         return k + 1 < N ? load(row + k * W) : load_part(row + k * W, last, T(0));
@@ -272,9 +274,10 @@ CSOFTMAX_APART void write_products_of_rows(const T* y, std::ptrdiff_t stride, co
             }
             deal<Q, 1>(sums, blocks + k * Q);
         }
-        Exact<T> sum = exact(broadcast(T(0)));
-        for (int k = 0; k < N * Q; ++k)
-            if (k < count) sum = add_any(sum, exact(blocks[k]));
+        Exact<T> sum = exact(blocks[0]);
+        for (int k = 1; k < N * Q; ++k)
+            if (k < count) sum = add_exactly(sum, blocks[k]);
+        sum = end_sum(sum);
         T high[W], low[W];
         store(high, sum.value);
         store(low, sum.error);
@@ -282,9 +285,9 @@ CSOFTMAX_APART void write_products_of_rows(const T* y, std::ptrdiff_t stride, co
             const Vec<T> value = broadcast(high[i]), error = broadcast(low[i]);
             const auto product = [&](Vec<T> p, Vec<T> q) { return p * ((q - error) - value); };
             for (int k = 0; k < N; ++k) {  // what groups to come will read and write
-                prefetch(y + k * W, AHEAD);
-                prefetch(grad + k * W, AHEAD);
-                prefetch_to_write(out + k * W, AHEAD);
+                prefetch(y + k * W, ROWS_AHEAD);
+                prefetch(grad + k * W, ROWS_AHEAD);
+                prefetch_to_write(out + k * W, ROWS_AHEAD);
             }
             if constexpr (N == 1) {
                 store_part(out, product(load_part(y, last, T(0)), load_part(grad, last, T(0))), last);
@@ -306,21 +309,34 @@ template <class T> CSOFTMAX_INLINE T fma_of(T a, T b, T c) {
 #endif
 }
 template <class Count, class T>
+CSOFTMAX_INLINE void multiply_short_row(Count n, const T* y, const T* grad, T* out) {
+    T sum = 0, error = 0;
+    for (std::ptrdiff_t j = 0; j < n; j += BLOCK) {
+        T chains[2] = {0, 0};
+        for (int k = 0; k < BLOCK; ++k)
+            if (j + k < n) chains[k % 2] = fma_of(y[j + k], grad[j + k], chains[k % 2]);
+        const T block = chains[0] + chains[1], s = sum + block, from_block = s - sum;
+        const T lost = (sum - (s - from_block)) + (block - from_block);
+        if (n > BLOCK) error += std::abs(s) >= std::numeric_limits<T>::infinity() ? T(0) : lost;
+        sum = s;
+    }
+    for (std::ptrdiff_t j = 0; j < n; ++j) out[j] = y[j] * ((grad[j] - error) - sum);
+}
+template <class Count, class T>
 CSOFTMAX_INLINE void multiply_short_rows(Count n, const T* y, std::ptrdiff_t stride, const T* grad,
                                          std::ptrdiff_t grad_stride, T* out,
-                                         std::ptrdiff_t out_stride, std::ptrdiff_t rows) {
-    for (; rows > 0; --rows, y += stride, grad += grad_stride, out += out_stride) {
-        T sum = 0, error = 0;
-        for (std::ptrdiff_t j = 0; j < n; j += BLOCK) {
-            T chains[2] = {0, 0};
-            for (int k = 0; k < BLOCK; ++k)
-                if (j + k < n) chains[k % 2] = fma_of(y[j + k], grad[j + k], chains[k % 2]);
-            const T block = chains[0] + chains[1], s = sum + block, from_block = s - sum;
-            const T lost = (sum - (s - from_block)) + (block - from_block);
-            error += std::abs(s) >= std::numeric_limits<T>::infinity() ? T(0) : lost;
-            sum = s;
+                                         std::ptrdiff_t out_stride, std::ptrdiff_t rows, bool fetched) {
+    constexpr std::ptrdiff_t LINE = LINE_BYTES / sizeof(T);  // of so many rows each has n
+    while (rows > 0) {
+        for (std::ptrdiff_t k = 0; fetched && k < n; ++k) {
+            prefetch(y + k * LINE, ROWS_AHEAD);
+            prefetch(grad + k * LINE, ROWS_AHEAD);
+            prefetch_to_write(out + k * LINE, ROWS_AHEAD);
         }
-        for (std::ptrdiff_t j = 0; j < n; ++j) out[j] = y[j] * ((grad[j] - error) - sum);
+        const std::ptrdiff_t group = fetched && rows > LINE ? LINE : rows;
+        for (std::ptrdiff_t i = 0; i < group; ++i, y += stride, grad += grad_stride, out += out_stride)
+            multiply_short_row(n, y, grad, out);
+        rows -= group;
     }
 }
 // Whether short rows are multiplied where they lie: others are sooner transposed, LANES at a time.
@@ -332,14 +348,14 @@ template <class T>
 CSOFTMAX_APART void write_products_of_rows(const T* y, std::ptrdiff_t stride, const T* grad,
                                            std::ptrdiff_t grad_stride, T* out,
                                            std::ptrdiff_t out_stride, std::ptrdiff_t n,
-                                           std::ptrdiff_t rows) {
+                                           std::ptrdiff_t rows, bool fetched) {
     constexpr int W = Vec<T>::LANES;
     if (n <= VERY_FEW)
         with_count<1, VERY_FEW>(n, [&](auto count) {
-            multiply_short_rows(count, y, stride, grad, grad_stride, out, out_stride, rows);
+            multiply_short_rows(count, y, stride, grad, grad_stride, out, out_stride, rows, fetched);
         });
     else if constexpr (W < BLOCK)
-        multiply_short_rows(n, y, stride, grad, grad_stride, out, out_stride, rows);
+        multiply_short_rows(n, y, stride, grad, grad_stride, out, out_stride, rows, fetched);
     else
         with_count<1, (FEW + W - 1) / W>((n + W - 1) / W, [&](auto count) {
             write_products_of_rows<count.value>(y, stride, grad, grad_stride, out, out_stride, n, rows);

@@ -243,10 +243,10 @@ CSOFTMAX_INLINE void add_some_products(const T* y, std::ptrdiff_t stride, const 
                 Vec<T>& chain = k % 2 ? t[v] : s[v];
                 chain = fma(load(y + v * W), load(grad + v * W), chain);
             }
-        for (int v = 0; v < N; ++v) sums[v] = add_any(sums[v], exact(s[v] + t[v]));
+        for (int v = 0; v < N; ++v) sums[v] = add_exactly(sums[v], s[v] + t[v]);
         steps -= count;
     }
-    for (int v = 0; v < N; ++v) rows[v].sum.lanes[i] = sums[v];
+    for (int v = 0; v < N; ++v) rows[v].sum.lanes[i] = end_sum(sums[v]);
 }
 // and for `vectors` of them.
 template <class T>

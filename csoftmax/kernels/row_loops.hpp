@@ -221,9 +221,9 @@ template <class T, class Block>
 CSOFTMAX_INLINE Exact<T> sum_of_blocks(const T* x, std::ptrdiff_t n, Block block) {
     Exact<T> sum = exact(broadcast(T(0)));
     for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) {
-        sum = add_any(sum, exact(block(j, count, last)));
+        sum = add_exactly(sum, block(j, count, last));
     });
-    return sum;
+    return end_sum(sum);
 }
 // A block of y_j * grad_j, and of grad_j,
 template <class T, class Count, class Last>

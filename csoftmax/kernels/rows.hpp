@@ -1,6 +1,6 @@
 // rows.hpp - the sweeps over contiguous rows, each along its registers.
 //
-// A group is up to LANES rows of x (lanes, n), or a chunk of a long one. What the loops find out stays
+// A call sweeps up to LANES rows of x (lanes, n), or a chunk of a long one. What the loops find out stays
 // one register a row until the lanes of all rows are combined together: entry i of a Row is then that
 // of row i.
 #pragma once

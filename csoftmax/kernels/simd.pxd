@@ -194,7 +194,8 @@ cdef extern from "few_classes.hpp" namespace "csoftmax" nogil:
                                  ptrdiff_t vectors)
     bint multiplies_rows[T](const T*, ptrdiff_t n)
     void write_products_of_rows[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride,
-                                   T* out, ptrdiff_t out_stride, ptrdiff_t n, ptrdiff_t rows)
+                                   T* out, ptrdiff_t out_stride, ptrdiff_t n, ptrdiff_t rows,
+                                   bint fetched)
 
 cdef extern from "few_losses.hpp" namespace "csoftmax" nogil:
     enum:

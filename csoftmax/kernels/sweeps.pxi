@@ -29,6 +29,8 @@ cdef enum:
     STREAMED_PAIR = 5120   # unless it takes two rows to make it;
     STREAMED_CLASSES = 512  # of columns where one entry is put right afterwards
     STRIP = 512             # registers of a row between terms and their sum: they stay in L1
+    SHORT_ROW = 256        # bytes of rows up to which a group in row form has two registers of rows: what
+                           # is done across the lanes of one overlaps with the sweep over the other's
     GROUP_BYTES = 16384    # of rows that a group in row form has;
     FETCHED_GROUP = 8192   # where lines of the next result are asked for before it is written;
     FETCHED_BYTES = 1048576  # of rows beyond which that is done, for
@@ -50,6 +52,12 @@ cdef inline Py_ssize_t tiles_of(Operation operation, const Problem& p) noexcept 
     # How many operands a group keeps from one sweep to the next.
     # Weights that go with labels are common to all rows.
     return 2 if takes_pair(operation) or (operation == CROSS_ENTROPY and p.label == NULL) else 1
+
+
+cdef inline Py_ssize_t vectors_of(const real* tag, const Problem& p, Py_ssize_t lanes) noexcept nogil:
+    # How many registers of rows a group has.
+    cdef Py_ssize_t W = lanes_of(tag)
+    return (lanes + W - 1) // W if p.width == 1 else p.width // W
 
 
 cdef inline bint writes_rows(Operation operation) noexcept nogil:
@@ -261,33 +269,39 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
     cdef bint weighted = sums_more(operation, p)
     cdef Order order = order_of(tag, p.width == 1, p.n)
     cdef Row[real] row
-    cdef Py_ssize_t i, j = 0
+    cdef Row[real]* whole
+    cdef Py_ssize_t i, j, W = lanes_of(tag)
+    cdef int at
     if p.width > 1:
         sweep_classes(scratch, operation, sweep, p, lane, lanes, 0, p.n, rows)
         if sweep == WRITE and p.streamed:
             end_stream()
         return
     if p.direct and p.row_threads == 1:
-        while j < p.n:
-            sweep_rows(operation, sweep, p, lane, lanes, j, min(j + CHUNK, p.n),
-                       j >= scratch.kept_from, rows[0])
-            j += CHUNK
+        for i in range(vectors_of(tag, p, lanes)):
+            j = 0
+            while j < p.n:
+                sweep_rows(operation, sweep, p, lane + i * W, min(W, lanes - i * W), j,
+                           min(j + CHUNK, p.n), j >= scratch.kept_from, rows[i])
+                j += CHUNK
         return
     for i in range(lanes):
+        whole = rows + i // W
+        at = <int> (i % W)
         if sweep == MAXIMUM:
             start(row, order, False)
         elif sweep == ADD_UP:
-            spread_anchor(rows[0], <int> i, order, weighted, row)
+            spread_anchor(whole[0], at, order, weighted, row)
         else:
-            spread_result(rows[0], <int> i, row)
+            spread_result(whole[0], at, row)
         if p.row_threads > 1:
             sweep_long_row(scratch, operation, sweep, p, lane + i, &row)
         else:
             sweep_classes(scratch, operation, sweep, p, lane + i, 1, 0, p.n, &row)
         if sweep == MAXIMUM:
-            gather_maximum(rows[0], <int> i, row)
+            gather_maximum(whole[0], at, row)
         elif sweep == ADD_UP:
-            gather_sums(rows[0], <int> i, weighted, row)
+            gather_sums(whole[0], at, weighted, row)
 
 
 cdef inline void sweep_classes(Scratch[real]& scratch, Operation operation, Sweep sweep,
@@ -313,8 +327,7 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
     cdef int64_t labels[MAX_LANES]
     cdef Row[real] rows[MAX_VECTORS]
     cdef bint fold = p.width == 1, ignored = False
-    cdef Py_ssize_t vectors = 1 if fold else p.width // lanes_of(x)
-    cdef Py_ssize_t v, W = lanes_of(x), size = sizeof(real)
+    cdef Py_ssize_t vectors = vectors_of(x, p, lanes), v, size = sizeof(real)
     if p.direct and p.x.temperature != 1:
         run_divided(packed, operation, p, lane, lanes)
         return
@@ -322,7 +335,8 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
         write_products_of_rows(
             <const real*> (p.x.data + lane * p.x.lane_stride), p.x.lane_stride // size,
             <const real*> (p.y.data + lane * p.y.lane_stride), p.y.lane_stride // size,
-            <real*> (p.out.data + lane * p.out.lane_stride), p.out.lane_stride // size, p.n, lanes)
+            <real*> (p.out.data + lane * p.out.lane_stride), p.out.lane_stride // size, p.n, lanes,
+            p.outer * p.lanes * p.n * size > FETCHED_BYTES)
         return
     if not fold and has_few_classes(operation, p):
         if operation == CROSS_ENTROPY:
@@ -441,7 +455,7 @@ cdef void sum_again(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane, P
     # factor <- logsumexp of the rows that a first sum does not do for
     cdef real* tag = NULL
     cdef bint fold = p.width == 1, again = False
-    cdef Py_ssize_t vectors = 1 if fold else p.width // lanes_of(tag), v
+    cdef Py_ssize_t vectors = vectors_of(tag, p, lanes), v
     if not fold and p.n <= FEW:            # which lie in the tile, or where they always do
         if p.direct and lanes == p.width:
             sum_some_again(<const real*> (p.x.data + lane * p.x.lane_stride),
@@ -605,7 +619,9 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             p.group = ((PAIR_BYTES if takes_pair(operation) else
                         FETCHED_GROUP if fetched else GROUP_BYTES)
                        // (row * tiles_of(operation, p)))
-            p.group = max(<Py_ssize_t> 1, min(W, min(p.group, rows // threads)))
+            p.group = max(<Py_ssize_t> 1, min(p.group, rows // threads))
+            if p.group > W:
+                p.group = 2 * W if p.group >= 2 * W and row <= SHORT_ROW else W
             if p.piecewise and not p.kept:
                 p.ahead = CHUNK * sizeof(real)
             elif p.lanes > p.group:
