@@ -158,6 +158,22 @@ def test_confident_row(compiled: ModuleType, row: list[float], dtype: Any) -> No
     assert ulps(compiled.softmax_entropy(x), rows.entropy).max() <= 4
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [2, 3, 10, 31])
+def test_logsumexp_near_0(compiled: ModuleType, classes: int, dtype: Any) -> None:
+    """A maximum of 0, one as tiny as what is not the maximum, or probabilities that add up to 1."""
+    p = np.logspace(-30, -1, 100)
+    kinds = [np.zeros_like(p), p, -p / 3]
+    if dtype == np.float32:  # in float64 their sum needs more than two words
+        kinds += [np.log1p(-p), np.log1p(-p) * (1 + p)]
+    x = np.full((len(kinds) * p.size, classes), -np.inf, dtype)
+    x[:, 0], x[:, -1] = np.concatenate(kinds), np.tile(np.log(p), len(kinds))
+    got = compiled.logsumexp(x)
+    for row, result in zip(x, got, strict=True):
+        want = Digits(row[np.isfinite(row)]).logsumexp
+        assert digits_ulps(result, want, dtype) <= 2, row
+
+
 OPTIONS = {
     "none": {},
     "class weights": {"class_weight": True},

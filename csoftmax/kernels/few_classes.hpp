@@ -98,30 +98,33 @@ CSOFTMAX_INLINE void compute_few(const T* x, std::ptrdiff_t stride, T* out,
         }
     }
 }
-// logsumexp of registers of n classes, `stride` apart, near 0: with two words of T, or in one of double
-// for float, where exp(SMALL) does not count in a sum near 1.
+// logsumexp of registers of n classes, `stride` apart, near 0: of terms in two words each. For float two of
+// double are cheaper, by the usual exp: 1 + tiny has all digits of the tiny number in its second word.
 template <class T> using Finer = std::conditional_t<sizeof(T) == 4, double, T>;
 template <class T>
 CSOFTMAX_INLINE Vec<Finer<T>> precise_logsumexp(const Finer<T>* x, std::ptrdiff_t stride, std::ptrdiff_t n) {
     if constexpr (sizeof(T) == 4) {
         using C = Constants<double>;
-        constexpr int N = 4, SMALL = -100;
-        const Vec<double> infinite = broadcast(INFINITE<double>);
-        Vec<double> sum = broadcast(0.0);
+        constexpr int N = 4, LOW = -200;  // what is below rounds to 0 in float
+        const Vec<double> infinite = broadcast(INFINITE<double>), zero = broadcast(0.0);
+        Exact<double> sum = exact(zero);
         for (std::ptrdiff_t i = 0; i < n; i += N) {
-            Vec<double> some[N], k[N], r[N], h[N];
+            Vec<double> some[N], k[N];
+            Exact<double> e[N];
             for (int j = 0; j < N; ++j)
-                some[j] = max(broadcast(double(SMALL)), load(x + std::min(i + j, n - 1) * stride));
-            reduce_exp(some, k, r, h);
+                some[j] = max(broadcast(double(LOW)), load(x + std::min(i + j, n - 1) * stride));
+            exp_reduced(some, k, e);
             for (int j = 0; j < N && i + j < n; ++j) {
                 const Vec<double> scale = from_bits<double>((bits(k[j]) + C::EXPONENT_BIAS)
                                                             << C::MANTISSA_BITS);
-                const Vec<double> e = fma(h[j], r[j] * scale, scale);
-                sum = sum + choose(some[j] >= infinite, infinite, e);
+                const auto above_all = some[j] >= infinite;
+                sum = add_any(sum, {choose(above_all, infinite, e[j].value * scale),
+                                    choose(above_all, zero, e[j].error * scale)});
             }
         }
-        const Vec<double> log = rounded(log1p(exact(sum - broadcast(1.0))));
-        return choose(sum >= infinite, sum, log);
+        const Exact<double> above = add_exactly(sum, broadcast(-1.0));
+        const Vec<double> log = rounded(log1p(two_sum(above.value, above.error)));
+        return choose(sum.value >= infinite, infinite, log);
     } else {
         Row<T> row;
         row.again = broadcast(T(1));

@@ -301,7 +301,8 @@ CSOFTMAX_INLINE void add_weights_of_row(const T* x, std::ptrdiff_t n, const Weig
         constexpr int COUNT = decltype(count)::value;
         Vec<T> s = broadcast(T(0)), t = s, some[COUNT];
         load_block(x + j, last, -INFINITE<T>, some);
-        for (std::size_t k = 0; weighing != BY_CLASS && k < COUNT * W; k += LINE_BYTES / sizeof(T))
+        constexpr std::size_t LINE = LINE_BYTES / sizeof(T);
+        for (std::size_t k = 0; weighing != BY_CLASS && w.t && k < COUNT * W; k += LINE)
             prefetch(w.t + j + k, ahead);
         for (int k = 0; k < COUNT; ++k) {
             const Vec<T> w_j = k + 1 < COUNT ? w.template at<weighing>(j + k * W, Full{})

@@ -139,6 +139,7 @@ cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep swe
     cdef const real* second = y
     cdef Weights[real] w
     cdef real* out = NULL
+    w.data, w.stride, w.common = y, 0, False
     if operation == TOPK and sweep == WRITE:
         select_top(x, p.x.class_stride // size, p, lane, p.width, j0, j1)
         return
@@ -156,7 +157,8 @@ cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep swe
         operation, sweep, x, second,
         (p.out if sweep == WRITE and keep else p.x).class_stride // size,
         p.y.class_stride // size if takes_pair(operation) else 0, w,
-        e, p.out.class_stride // size if e == out else p.width, out, p.out.class_stride // size, j1 - j0, keep, weighted, order_of(y, False, p.n),
+        e, p.out.class_stride // size if e == out else p.width,
+        out, p.out.class_stride // size, j1 - j0, keep, weighted, order_of(y, False, p.n),
         rows, p.width // W, p.streamed)
 
 
@@ -212,6 +214,7 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
     cdef real* out = x
     cdef Py_ssize_t out_stride = stride
 
+    w.data, w.stride, w.common = y, 0, False
     if not loaded:
         load_tile(x, p.x, lane, lanes, j0, j1, p.width, fill)
     if operation == TOPK and sweep == WRITE:
@@ -436,6 +439,7 @@ cdef inline void run_few_losses(Scratch[real]& scratch, const Problem& p, Py_ssi
     cdef bint direct = p.direct and lanes == p.width, ignored
     cdef const real* x = few_columns(tile, p.x, direct, p, lane, lanes, -INFINITY, &stride)
     ignored = read_samples(samples, labels, p, lane, lanes)
+    w.data, w.stride, w.common = x, 0, False
     if has_weights(p):
         w = weights_of_classes(&scratch.tiles[1][0], False, p, lane, lanes, 0, p.n)
     if p.out.data != NULL:
