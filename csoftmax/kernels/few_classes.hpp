@@ -1,5 +1,6 @@
 // few_classes.hpp - columns of few classes, in registers from the logits to the result of softmax,
-// log_softmax and logsumexp: the operations of the sweeps, in order. And softmax_vjp of short rows.
+// log_softmax and logsumexp: the operations of the sweeps, in order. And softmax_vjp of short rows, and the
+// second sums of logsumexp of up to FEW classes.
 // few_losses.hpp has cross-entropy.
 #pragma once
 
