@@ -8,6 +8,7 @@
 
 #include "loops.hpp"
 #include "operations.hpp"
+#include "tile.hpp"
 
 namespace csoftmax {
 
