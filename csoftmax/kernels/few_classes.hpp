@@ -152,7 +152,8 @@ CSOFTMAX_APART void sum_some_again(const T* x, std::ptrdiff_t stride, std::ptrdi
         for (int i = now; i < W; ++i) at[i] = at[0];  // lanes beyond: once more the first
         Finer<T> tile[FEW * W], results[W];
         for (std::ptrdiff_t j = 0; j < n; ++j)
-            for (int i = 0; i < W; ++i) tile[j * W + i] = load_one(x + j * stride + at[i]);
+            for (int i = 0; i < W; ++i)
+                tile[j * W + i] = read<T>(reinterpret_cast<const char*>(x + j * stride + at[i]), false);
         for (int i = 0; i < W; i += Vec<Finer<T>>::LANES)
             store(results + i, precise_logsumexp<T>(tile + i, W, n));
         for (int i = 0; i < now; ++i) set_lane(rows[at[i] / W].factor, at[i] % W, T(results[i]));

@@ -25,7 +25,7 @@ cdef inline void sweep_pieces(Scratch[real]& scratch, Operation operation, const
     # Maxima and sums of a group with more classes than a chunk, piece by piece: they come from memory once.
     cdef real* tag = NULL
     cdef bint fold = p.width == 1, weighted = sums_more(operation, p)
-    cdef Py_ssize_t vectors = 1 if fold else p.width // lanes_of(tag), j = 0, end, v
+    cdef Py_ssize_t vectors = vectors_of(tag, p, lanes), j = 0, end, v
     for v in range(vectors):
         start_pieces(rows[v], order_of(tag, fold, p.n), weighted)
     if p.row_threads > 1:

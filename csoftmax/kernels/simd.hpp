@@ -90,11 +90,6 @@ template <class T> CSOFTMAX_INLINE Vec<T> load(const T* p) {
     return a;
 }
 template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a) { std::memcpy(p, &a.v, sizeof a.v); }
-template <class T> CSOFTMAX_INLINE T load_one(const T* p) {
-    T a;
-    std::memcpy(&a, p, sizeof a);
-    return a;
-}
 
 // The first `count` lanes, 1 to LANES of them; load_part fills the others.
 template <class T> CSOFTMAX_INLINE Vec<T> load_part(const T* p, int count, T fill) {
