@@ -1,5 +1,6 @@
 """Builds the kernels: one source, one extension module for each instruction set."""
 
+import os
 import platform
 from pathlib import Path
 
@@ -33,7 +34,12 @@ DIRECTIVES = {
 
 
 class BuildKernels(build_ext):
-    """Adds the flags of the compiler at hand, OpenMP where it has it."""
+    """Adds the flags of the compiler at hand, and compiles the modules side by side."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        if self.parallel is None:
+            self.parallel = os.cpu_count()
 
     def build_extensions(self):
         if self.compiler.compiler_type == "msvc":
