@@ -2,8 +2,9 @@
 #
 # Their maxima and sums are taken chunk by chunk, while these are in the cache, against the maximum so far;
 # raise_anchor() in row.hpp joins a sum to those before. So a row comes from memory twice instead of three
-# times. Terms are kept in the result for the writing sweep where that stays in a cache: of the chunks from
-# which on the maximum so far gives the same terms as that of the row. Elsewhere they are found once more.
+# times. Terms are kept in the result for the writing sweep where that stays in a cache, or registers are
+# narrow: of the chunks from which on the maximum so far gives the same terms as that of the row. Elsewhere
+# they are found once more.
 # All of that changes no bit of a result, nor do threads that share the chunks of a row.
 
 cdef enum:

@@ -28,6 +28,7 @@ cdef enum:
     STREAMED_ROW = 32768   # and of each row, whose ends are not streamed,
     STREAMED_PAIR = 5120   # unless it takes two rows to make it;
     STREAMED_CLASSES = 512  # of columns where one entry is put right afterwards
+    WIDE = 64              # bytes of a register from which on terms are found again sooner than read again
     STRIP = 512             # registers of a row between terms and their sum: they stay in L1
     SHORT_ROW = 256        # bytes of rows up to which a group in row form has two registers of rows: what
                            # is done across the lanes of one overlaps with the sweep over the other's
@@ -617,7 +618,8 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         if p.direct:
             p.streamed = is_streamed(operation, p, sizeof(real))
             row = n * <Py_ssize_t> sizeof(real)
-            p.kept = keeps_pieces(operation, p) and rows * row < STREAMED_BYTES
+            p.kept = (keeps_pieces(operation, p)
+                      and (rows * row < STREAMED_BYTES or W * <Py_ssize_t> sizeof(real) < WIDE))
             fetched = (writes_rows(operation) and operation != LOG_SOFTMAX and p.out.data != NULL
                        and not p.streamed and row <= FETCHED_ROW and rows * row > FETCHED_BYTES)
             p.group = ((PAIR_BYTES if takes_pair(operation) else
