@@ -55,26 +55,28 @@ template <class T> CSOFTMAX_INLINE Exact<T> two_sum_any(Vec<T> a, Vec<T> b) {
     auto infinite = abs(s.value) >= broadcast(std::numeric_limits<T>::infinity());
     return {s.value, choose(infinite, broadcast(T(0)), s.error)};
 }
-// Sums that are one word yet, of `count` registers: lane i of the result is that of the lanes of
-// values[i], by halves like across_rows.
+// Sums that are one word yet, of `count` rows: like across_rows.
 template <int lanes, class T>
-CSOFTMAX_INLINE Exact<T> sum_across_rows(const Vec<T> (&values)[lanes], int count) {
-    CSOFTMAX_ASSUME(count > 0);
+CSOFTMAX_INLINE Exact<T> sum_across_rows(const Vec<T> (&rows)[lanes], int count) {
     if constexpr (lanes == 1) {
-        return exact(values[0]);
+        return exact(rows[0]);
     } else {
         constexpr int half = lanes / 2;
+        Vec<T> values[lanes];
         Exact<T> states[half];
         auto pair = [&](int i, int j) {
             states[i / 2] = two_sum_any(halves<half, false>(values[i], values[j]),
                                         halves<half, true>(values[i], values[j]));
         };
         if (count == lanes) {
+            order_rows<PIECE<T>>(rows, lanes, values);
             for (int i = 0; i < lanes; i += 2) pair(i, i + 1);
             return across_some<half / 2>(states, half, add_any<T>);
         }
-        for (int i = 0; i < count; i += 2) pair(i, i + 1 < count ? i + 1 : i);
-        return across_some<half / 2>(states, (count + 1) / 2, add_any<T>);
+        const int some = order_rows<PIECE<T>>(rows, count, values);
+        CSOFTMAX_ASSUME(some > 0);
+        for (int i = 0; i < some; i += 2) pair(i, i + 1 < some ? i + 1 : i);
+        return across_some<half / 2>(states, (some + 1) / 2, add_any<T>);
     }
 }
 

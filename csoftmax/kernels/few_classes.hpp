@@ -232,19 +232,19 @@ inline void multiply_few_classes(std::ptrdiff_t n, const T* y, std::ptrdiff_t st
 
 constexpr std::ptrdiff_t ROWS_AHEAD = 2048;  // bytes to the short rows that are asked for
 
-// out[j * step] <- of each Q neighbouring lanes of the registers that with number j, in order.
-template <int Q, int step, class T>
+// out[j] <- of each of Q registers, whose runs of 2 * half lanes are halved again and again, part j.
+template <int Q, int half, class T>
 CSOFTMAX_INLINE void deal(const Vec<T> (&some)[Q], Vec<T>* out) {
     if constexpr (Q == 1) {
         out[0] = some[0];
     } else {
-        Vec<T> even[Q / 2], odd[Q / 2];
+        Vec<T> first[Q / 2], second[Q / 2];
         for (int i = 0; i < Q / 2; ++i) {
-            even[i] = halves<1, false>(some[2 * i], some[2 * i + 1]);
-            odd[i] = halves<1, true>(some[2 * i], some[2 * i + 1]);
+            first[i] = halves<half, false>(some[2 * i], some[2 * i + 1]);
+            second[i] = halves<half, true>(some[2 * i], some[2 * i + 1]);
         }
-        deal<Q / 2, 2 * step>(even, out);
-        deal<Q / 2, 2 * step>(odd, out + step);
+        deal<Q / 2, half / 2>(first, out);
+        deal<Q / 2, half / 2>(second, out + Q / 2);
     }
 }
 // The same for short rows that lie one after the other, of N registers. The blocks of their sums change
@@ -255,6 +255,7 @@ CSOFTMAX_APART void write_products_of_rows(const T* y, std::ptrdiff_t stride, co
                                            std::ptrdiff_t out_stride, std::ptrdiff_t n,
                                            std::ptrdiff_t rows) {
     constexpr int W = Vec<T>::LANES, Q = W / BLOCK;
+    constexpr bool SPLIT = PIECE<T> < BLOCK;  // two pieces to a block: the rows of a pair are two apart
     const int last = int(n - (N - 1) * W), count = int((n + BLOCK - 1) / BLOCK);
     const auto register_of = [&](const T* row, int k) {
         return k + 1 < N ? load(row + k * W) : load_part(row + k * W, last, T(0));
@@ -268,7 +269,8 @@ CSOFTMAX_APART void write_products_of_rows(const T* y, std::ptrdiff_t stride, co
                 Vec<T> chains[2], p[2], q[2];
                 for (int pair = 0; pair < 2; ++pair) {
                     for (int i = 0; i < 2; ++i) {  // for rows that are not there, the last one
-                        const std::ptrdiff_t r = std::min<std::ptrdiff_t>(4 * s + 2 * pair + i, group - 1);
+                        const int row = 4 * s + (SPLIT ? pair + 2 * i : 2 * pair + i);
+                        const std::ptrdiff_t r = std::min<std::ptrdiff_t>(row, group - 1);
                         p[i] = register_of(y + r * stride, k);
                         q[i] = register_of(grad + r * grad_stride, k);
                     }
@@ -278,7 +280,7 @@ CSOFTMAX_APART void write_products_of_rows(const T* y, std::ptrdiff_t stride, co
                 }
                 sums[s] = halves<1, false>(chains[0], chains[1]) + halves<1, true>(chains[0], chains[1]);
             }
-            deal<Q, 1>(sums, blocks + k * Q);
+            deal<Q, SPLIT ? BLOCK / 2 : W / 2>(sums, blocks + k * Q);
         }
         Exact<T> sum = exact(blocks[0]);
         for (int k = 1; k < N * Q; ++k)

@@ -145,7 +145,7 @@ CSOFTMAX_INLINE void write_some_columns(const T* x, std::ptrdiff_t stride, T* ou
     constexpr int W = Vec<T>::LANES, CLASSES = TOGETHER / M;
     constexpr std::ptrdiff_t AHEAD = 6;
     std::ptrdiff_t j = 0;
-    auto write_classes = [&](auto classes) {
+    auto write_classes = [&](auto classes) CSOFTMAX_INLINED {
         constexpr int N = decltype(classes)::value * M;
         Vec<T> some[N];
         for (int i = 0; i < N; ++i) some[i] = load(x + i / M * stride + i % M * W);
@@ -178,7 +178,8 @@ CSOFTMAX_APART void divide_all_terms(const T* x, std::ptrdiff_t stride, T* out,
                                      std::ptrdiff_t out_stride, std::ptrdiff_t steps,
                                      const Row<T>* rows, std::ptrdiff_t vectors, bool streamed) {
     constexpr int W = Vec<T>::LANES;
-    for_columns<kept ? TOGETHER : 2>(vectors, streamed, [&](auto how, auto count, std::ptrdiff_t at) {
+    constexpr int N = kept ? TOGETHER : 2;
+    for_columns<N>(vectors, streamed, [&](auto how, auto count, std::ptrdiff_t at) CSOFTMAX_INLINED {
         constexpr int M = decltype(count)::value;
         Divisor<T> divisors[M];
         Anchor<T> anchors[M];
@@ -187,7 +188,7 @@ CSOFTMAX_APART void divide_all_terms(const T* x, std::ptrdiff_t stride, T* out,
             anchors[v] = rows[at + v].anchor;
         }
         write_some_columns<M>(x + at * W, stride, out + at * W, out_stride, steps, how,
-                              [&](auto& e, std::ptrdiff_t) {
+                              [&](auto& e, std::ptrdiff_t) CSOFTMAX_INLINED {
                                   if (!kept) terms(e, anchors, e);
                                   for (std::size_t i = 0; i < std::size(e); ++i)
                                       e[i] = divide(e[i], divisors[i % M]);
@@ -210,7 +211,7 @@ CSOFTMAX_APART void write_log_softmax(const T* x, std::ptrdiff_t stride, T* out,
                                       std::ptrdiff_t out_stride, std::ptrdiff_t steps,
                                       const Row<T>* rows, std::ptrdiff_t vectors, bool streamed) {
     constexpr int W = Vec<T>::LANES;
-    for_columns<TOGETHER>(vectors, streamed, [&](auto how, auto count, std::ptrdiff_t at) {
+    for_columns<TOGETHER>(vectors, streamed, [&](auto how, auto count, std::ptrdiff_t at) CSOFTMAX_INLINED {
         constexpr int M = decltype(count)::value;
         Vec<T> maxima[M], offsets[M];
         for (int v = 0; v < M; ++v) {
@@ -218,7 +219,7 @@ CSOFTMAX_APART void write_log_softmax(const T* x, std::ptrdiff_t stride, T* out,
             offsets[v] = rows[at + v].offset;
         }
         write_some_columns<M>(x + at * W, stride, out + at * W, out_stride, steps, how,
-                              [&](auto& some, std::ptrdiff_t) {
+                              [&](auto& some, std::ptrdiff_t) CSOFTMAX_INLINED {
                                   for (std::size_t i = 0; i < std::size(some); ++i)
                                       some[i] = (some[i] - maxima[i % M]) - offsets[i % M];
                               });
@@ -282,7 +283,7 @@ CSOFTMAX_INLINE void add_some_weights(const T* x, std::ptrdiff_t stride, const W
         maxima[v] = rows[v].anchor.max;
     }
     std::ptrdiff_t j = i;
-    const auto add_block = [&](auto count) {
+    const auto add_block = [&](auto count) CSOFTMAX_INLINED {
         for (int v = 0; v < N; ++v) {
             Vec<T> s = broadcast(T(0)), t = s;
             for (int k = 0; k < count; ++k) {
@@ -323,13 +324,13 @@ CSOFTMAX_APART void write_products(const T* y, std::ptrdiff_t stride, const T* g
                                    std::ptrdiff_t steps, const Row<T>* rows,
                                    std::ptrdiff_t vectors, bool streamed) {
     constexpr int W = Vec<T>::LANES;
-    for_columns<TOGETHER>(vectors, streamed, [&](auto how, auto count, std::ptrdiff_t at) {
+    for_columns<TOGETHER>(vectors, streamed, [&](auto how, auto count, std::ptrdiff_t at) CSOFTMAX_INLINED {
         constexpr int M = decltype(count)::value;
         Exact<T> dot[M];
         for (int v = 0; v < M; ++v) dot[v] = rows[at + v].sum.total;
         write_some_columns<M>(
             y + at * W, stride, out + at * W, out_stride, steps, how,
-            [&](auto& some, std::ptrdiff_t j) {
+            [&](auto& some, std::ptrdiff_t j) CSOFTMAX_INLINED {
                 for (std::size_t i = 0; i < std::size(some); ++i) {
                     const Vec<T> g =
                         load(grad + (j + i / M) * grad_stride + (at + i % M) * W);
@@ -347,7 +348,7 @@ CSOFTMAX_APART void write_all_gradients(const T* x, std::ptrdiff_t stride, const
                                         const Row<T>* rows, std::ptrdiff_t vectors, bool streamed) {
     constexpr int W = Vec<T>::LANES;
     constexpr std::ptrdiff_t AHEAD = 16;
-    for_columns<2>(vectors, streamed, [&](auto how, auto count, std::ptrdiff_t at) {
+    for_columns<2>(vectors, streamed, [&](auto how, auto count, std::ptrdiff_t at) CSOFTMAX_INLINED {
         constexpr int M = decltype(count)::value;
         Anchor<T> anchors[M];
         for (int v = 0; v < M; ++v) anchors[v] = rows[at + v].anchor;
@@ -355,7 +356,7 @@ CSOFTMAX_APART void write_all_gradients(const T* x, std::ptrdiff_t stride, const
         static_assert(M <= 2, "registers of rows side by side");
         write_some_columns<M>(
             x + at * W, stride, out + at * W, out_stride, steps, how,
-            [&](auto& e, std::ptrdiff_t j) {
+            [&](auto& e, std::ptrdiff_t j) CSOFTMAX_INLINED {
                 constexpr int N = std::extent<std::remove_reference_t<decltype(e)>>::value;
                 for (int i = 0; i < N && !kept; ++i)
                     prefetch(x + (j + i / M) * stride + (at + i % M) * W, AHEAD * stride * sizeof(T));

@@ -41,7 +41,7 @@ CSOFTMAX_INLINE void for_registers(const T* out, std::ptrdiff_t n, bool streamed
         write(0, some, part);
         return;
     }
-    const auto write_ends = [&](auto count) {  // which overlap
+    const auto write_ends = [&](auto count) CSOFTMAX_INLINED {  // which overlap
         constexpr int COUNT = decltype(count)::value;
         Loaded some[COUNT], others[COUNT];
         for (int k = 0; k < COUNT; ++k) {
@@ -55,7 +55,7 @@ CSOFTMAX_INLINE void for_registers(const T* out, std::ptrdiff_t n, bool streamed
     if (n <= 4 * W) return write_ends(std::integral_constant<int, 2>{});
     const Loaded last[1] = {load_at(n - W, Full{})};
     std::ptrdiff_t j = 0;
-    auto visit = [&](auto count, auto how) {
+    auto visit = [&](auto count, auto how) CSOFTMAX_INLINED {
         Loaded some[count.value];
         for (int k = 0; k < count.value; ++k) some[k] = load_at(j + k * W, Full{});
         write(j, some, how);
@@ -64,7 +64,7 @@ CSOFTMAX_INLINE void for_registers(const T* out, std::ptrdiff_t n, bool streamed
     const std::integral_constant<int, 1> one;
     if (streamed) {
         constexpr std::ptrdiff_t LINE = LINE_BYTES / sizeof(T);
-        const auto visit_until = [&](std::ptrdiff_t end) {
+        const auto visit_until = [&](std::ptrdiff_t end) CSOFTMAX_INLINED {
             for (; j + W <= end; j += W) visit(one, Full{});
             if (j == end) return;
             const Part part{int(end - j)};
@@ -137,13 +137,13 @@ CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, const T* later, std::ptr
     const Vec<T> peak = anchor.peak.value;
     Exact<T> sum = exact(broadcast(T(0))), spread = sum;
     Vec<T> ties = broadcast(T(0));
-    for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) {
+    for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) CSOFTMAX_INLINED {
         constexpr int COUNT = decltype(count)::value;
         for (std::size_t k = 0; k < COUNT * W; k += 64 / sizeof(T)) {
             prefetch(x + j + k, ahead);
             if (later) prefetch_to_write(later + j + k);
         }
-        Vec<T> entries[COUNT], some[COUNT], four[BLOCK];
+        Vec<T> entries[COUNT], some[COUNT];
         load_block(x + j, last, -INFINITE<T>, entries);
         terms(entries, anchors, some);
         if (gaps) {
@@ -155,12 +155,16 @@ CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, const T* later, std::ptr
             for (int k = 0; k < COUNT - 1; ++k) store(e + j + k * W, some[k]);
             store(e + j + (COUNT - 1) * W, some[COUNT - 1], last);
         }
-        for (int k = 0; k < BLOCK; ++k) four[k] = k < COUNT ? some[k] : broadcast(T(0));
         for (int k = 0; k < COUNT && apart; ++k) {
-            ties = ties + tie(four[k], peak);
-            four[k] = below(four[k], peak);
+            ties = ties + tie(some[k], peak);
+            some[k] = below(some[k], peak);
         }
-        sum = add_pairs(sum, four[0] + four[1], four[2] + four[3]);
+        if constexpr (COUNT == BLOCK)
+            sum = add_pairs(sum, some[0] + some[1], some[2] + some[3]);
+        else if constexpr (COUNT == 3)
+            sum = add_pairs(sum, some[0] + some[1], some[2]);
+        else
+            sum = add_exactly(sum, COUNT > 1 ? some[0] + some[COUNT - 1] : some[0]);
     });
     sums.sum = sum;
     sums.spread = spread;
@@ -220,7 +224,7 @@ CSOFTMAX_INLINE void add_terms_of_short_rows(X x, Out e, int lanes, std::ptrdiff
 template <class T, class Block>
 CSOFTMAX_INLINE Exact<T> sum_of_blocks(const T* x, std::ptrdiff_t n, Block block) {
     Exact<T> sum = exact(broadcast(T(0)));
-    for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) {
+    for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) CSOFTMAX_INLINED {
         sum = add_exactly(sum, block(j, count, last));
     });
     return end_sum(sum);
@@ -246,7 +250,7 @@ CSOFTMAX_INLINE Vec<T> block_of_entries(const T* grad, Count, Last last) {
 template <class T>
 CSOFTMAX_INLINE Exact<T> exact_terms_of_row(const T* x, std::ptrdiff_t n, Vec<T> max) {
     Exact<T> sum = exact(broadcast(T(0)));
-    for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) {
+    for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) CSOFTMAX_INLINED {
         Vec<T> some[decltype(count)::value];
         load_block(x + j, last, -INFINITE<T>, some);
         add_exact_block(some, max, sum);
@@ -297,7 +301,7 @@ CSOFTMAX_INLINE void add_weights_of_row(const T* x, std::ptrdiff_t n, const Weig
                                         RowSums<T>& sums) {
     constexpr std::ptrdiff_t W = Vec<T>::LANES;
     Exact<T> weight = exact(broadcast(T(0))), spread = weight;
-    for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) {
+    for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) CSOFTMAX_INLINED {
         constexpr int COUNT = decltype(count)::value;
         Vec<T> s = broadcast(T(0)), t = s, some[COUNT];
         load_block(x + j, last, -INFINITE<T>, some);
@@ -334,13 +338,13 @@ CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n,
     };
     for_registers(
         out, n, (!kept || operation == LOG_SOFTMAX || operation >= SOFTMAX_VJP) && streamed,
-        [&](std::ptrdiff_t j, auto part) {
+        [&](std::ptrdiff_t j, auto part) CSOFTMAX_INLINED {
             Two a = {load(x + j, part, T(0)), broadcast(T(0))};
             if (operation >= SOFTMAX_VJP) a.y = load(y + j, part, T(0));
             if (weighing != UNWEIGHTED) a.y = w.template at<weighing>(j, part);
             return a;
         },
-        [&](std::ptrdiff_t j, const auto& some, auto part) {
+        [&](std::ptrdiff_t j, const auto& some, auto part) CSOFTMAX_INLINED {
             constexpr int N = std::extent_v<std::remove_reference_t<decltype(some)>>;
             Vec<T> a[N];
             for (int k = 0; k < N; ++k) a[k] = some[k].x;

@@ -55,16 +55,16 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
     if (sweep == MAXIMUM) {
         Single<T> maxima[W];
         for (int i = 0; i < lanes; ++i) maxima[i] = {maximum_of_row(x(i), n)};
-        rows.max = max(rows.max, across_rows(maxima, int(lanes), larger).v);
+        rows.max = max(rows.max, across_rows<PIECE<T>>(maxima, int(lanes), larger).v);
     } else if (sweep == ADD_UP) {
         Exact<T> sum[W], weight[W], spreads[W];
-        Vec<T> one_word[W];
+        Vec<T> one_word[W] = {zero};  // GCC does not see that there is a row
         Single<T> ties[W];
         auto e = [&](int i) { return kept ? out(i) : nullptr; };
         auto later = [&](int i) { return operation == LOG_SOFTMAX && !p.streamed ? out(i) : nullptr; };
         const bool fetched = p.out_ahead != 0 && n * sizeof(T) <= FETCHED_PAIR;
         auto block_at = [&](int i) {
-            return [&, i](std::ptrdiff_t j, auto count, auto last) {
+            return [&, i](std::ptrdiff_t j, auto count, auto last) CSOFTMAX_INLINED {
                 for (std::size_t k = 0; fetched && k < count * W * sizeof(T); k += 64) {
                     prefetch(x(i) + j, p.ahead + k);
                     prefetch(y(i) + j, p.ahead + k);
@@ -91,7 +91,7 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
         if constexpr (pair) {
             if (short_rows)
                 for (int i = 0; i < lanes; ++i)
-                    for_blocks(x(i), n, [&](std::ptrdiff_t j, auto count, auto last) {
+                    for_blocks(x(i), n, [&](std::ptrdiff_t j, auto count, auto last) CSOFTMAX_INLINED {
                         one_word[i] = block_at(i)(j, count, last);
                     });
             else
@@ -118,7 +118,7 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
             }
         }
         auto add_to = [&](LaneSum<T>& all, Exact<T>(&lane_sums)[W]) {
-            const Exact<T> s = across_rows(lane_sums, int(lanes), add_any<T>);
+            const Exact<T> s = across_rows<PIECE<T>>(lane_sums, int(lanes), add_any<T>);
             all.total = whole ? s : add_any(all.total, s);
         };
         if (short_rows)
@@ -128,7 +128,7 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
         if (weighted) add_to(rows.weight, weight);
         if (weighted || gaps) add_to(rows.spread, spreads);
         if (!pair && apart && operation != LOGSUMEXP_AGAIN) {
-            const Vec<T> t = across_rows(ties, int(lanes), sum_of).v;
+            const Vec<T> t = across_rows<PIECE<T>>(ties, int(lanes), sum_of).v;
             rows.ties = whole ? t : rows.ties + first_lanes(t, 1);
         }
     } else {

@@ -18,13 +18,16 @@
 #define CSOFTMAX_VECTOR_TYPES 1
 #endif
 
-// A loop that needs all registers is best compiled by itself.
+// A loop that needs all registers is best compiled by itself. What a lambda refers to has to be kept in memory
+// unless every call of it is inlined.
 #if defined(__GNUC__)
 #define CSOFTMAX_INLINE inline __attribute__((always_inline))
+#define CSOFTMAX_INLINED __attribute__((always_inline))
 #define CSOFTMAX_APART __attribute__((noinline))
 #define CSOFTMAX_ASSUME(fact) ((fact) ? void() : __builtin_unreachable())
 #else
 #define CSOFTMAX_INLINE inline
+#define CSOFTMAX_INLINED
 #define CSOFTMAX_APART
 #define CSOFTMAX_ASSUME(fact)
 #endif
@@ -92,14 +95,26 @@ template <class T> CSOFTMAX_INLINE Vec<T> load(const T* p) {
 template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a) { std::memcpy(p, &a.v, sizeof a.v); }
 
 // The first `count` lanes, 1 to LANES of them; load_part fills the others.
+template <class T> CSOFTMAX_INLINE void copy_part(T* to, const T* from, int count) {
+    constexpr int W = Vec<T>::LANES;
+    if (count == W) return void(std::memcpy(to, from, W * sizeof(T)));
+    for (int some = W / 2; some > 0; some /= 2) {  // by halves: no library call for a few entries
+        if (!(count & some)) continue;
+        std::memcpy(to, from, some * sizeof(T));
+        to += some;
+        from += some;
+    }
+}
 template <class T> CSOFTMAX_INLINE Vec<T> load_part(const T* p, int count, T fill) {
     T s[Vec<T>::LANES];
     for (int i = 0; i < Vec<T>::LANES; ++i) s[i] = fill;
-    std::memcpy(s, p, count * sizeof(T));
+    copy_part(s, p, count);
     return load(s);
 }
 template <class T> CSOFTMAX_INLINE void store_part(T* p, Vec<T> a, int count) {
-    std::memcpy(p, &a.v, count * sizeof(T));
+    T s[Vec<T>::LANES];
+    store(s, a);
+    copy_part(p, s, count);
 }
 template <class T> CSOFTMAX_INLINE Vec<T> first_lanes(Vec<T> a, int count) {  // others 0
     T s[Vec<T>::LANES];
@@ -393,29 +408,39 @@ template <class T> CSOFTMAX_INLINE void store_piece(char* p, Vec<T> a, int piece
     std::memcpy(p, reinterpret_cast<const char*>(&a.v) + piece * size, size);
 }
 
-// Of each run of 2 * half lanes the first half, or the second: those of a, then those of b.
+// Of each run of 2 * half lanes the first half, or the second: those of a, then those of b, piece by piece
+// if a piece holds several runs, as what moves between pieces takes longer.
+template <class T, int half, bool second> constexpr int half_index(int i) {
+    constexpr int W = Vec<T>::LANES, RUN = 2 * half, ALL = half < PIECE<T> ? PIECE<T> : W;
+    const int at = i % ALL, place = at % (ALL / 2);
+    return (at < ALL / 2 ? 0 : W) + i / ALL * ALL + place / half * RUN + second * half + place % half;
+}
 template <int half, bool second, class T> CSOFTMAX_INLINE Vec<T> halves(Vec<T> a, Vec<T> b) {
     constexpr int W = Vec<T>::LANES;
     T s[2 * W], t[W];
     store(s, a);
     store(s + W, b);
-    for (int i = 0; i < W; ++i) t[i] = s[i / half * 2 * half + second * half + i % half];
+    for (int i = 0; i < W; ++i) t[i] = s[half_index<T, half, second>(i)];
     return load(t);
 }
 #if defined(CSOFTMAX_VECTOR_TYPES) && (defined(__clang__) || __GNUC__ >= 12)
-template <int half, bool second, class V, int... i>
-CSOFTMAX_INLINE V half_values(V a, V b, std::integer_sequence<int, i...>) {
-    return __builtin_shufflevector(a, b, (i / half * 2 * half + second * half + i % half)...);
+template <class T, int half, bool second, int... i>
+CSOFTMAX_INLINE Vec<T> half_values(Vec<T> a, Vec<T> b, std::integer_sequence<int, i...>) {
+#if defined(__AVX__) && !defined(__AVX512F__)
+    if constexpr (second && 2 * half == Vec<T>::LANES) {  // vperm2f128 is slow on some processors
+        const __m128 upper = _mm256_extractf128_ps((__m256)a.v, 1);
+        return {(typename Vec<T>::Values)_mm256_blend_ps((__m256)b.v, _mm256_castps128_ps256(upper), 15)};
+    }
+#endif
+    return {__builtin_shufflevector(a.v, b.v, half_index<T, half, second>(i)...)};
 }
 template <int half, bool second>
 CSOFTMAX_INLINE Vec<float> halves(Vec<float> a, Vec<float> b) {
-    constexpr int W = Vec<float>::LANES;
-    return {half_values<half, second>(a.v, b.v, std::make_integer_sequence<int, W>{})};
+    return half_values<float, half, second>(a, b, std::make_integer_sequence<int, Vec<float>::LANES>{});
 }
 template <int half, bool second>
 CSOFTMAX_INLINE Vec<double> halves(Vec<double> a, Vec<double> b) {
-    constexpr int W = Vec<double>::LANES;
-    return {half_values<half, second>(a.v, b.v, std::make_integer_sequence<int, W>{})};
+    return half_values<double, half, second>(a, b, std::make_integer_sequence<int, Vec<double>::LANES>{});
 }
 #endif
 
@@ -435,8 +460,7 @@ template <class T> struct Single {
         return {csoftmax::halves<half, second>(a.v, b.v)};
     }
 };
-// The same for `count` states at once, up to LANES: lane i of the result is that of states[i], which
-// are overwritten. A constant count stays in registers.
+// The same for `count` states at once, which are overwritten: what combines two neighbours has lanes of both.
 template <int half, class State, class Combine>
 CSOFTMAX_INLINE State across_some(State* states, int count, Combine combine) {
     CSOFTMAX_ASSUME(count > 0);
@@ -450,10 +474,23 @@ CSOFTMAX_INLINE State across_some(State* states, int count, Combine combine) {
     }
     return states[0];
 }
-template <int lanes, class State, class Combine>
-CSOFTMAX_INLINE State across_rows(State (&states)[lanes], int count, Combine combine) {
-    if (count == lanes) return across_some<lanes / 2>(states, lanes, combine);
-    return across_some<lanes / 2>(states, count, combine);
+// The states of `count` rows in the order that gives lane i to row i in the end; returns how many these are.
+// Rows i, i + PIECE, ... come first to share a register, a piece for each, then rows share pieces.
+template <int piece, int lanes, class State>
+CSOFTMAX_INLINE int order_rows(const State (&rows)[lanes], int count, State (&states)[lanes]) {
+    constexpr int PIECES = lanes / piece;
+    const int first = count < piece ? count : piece;
+    for (int i = 0; i < first; ++i)
+        for (int k = 0; k < PIECES; ++k)
+            states[i * PIECES + k] = rows[i + k * piece < count ? i + k * piece : i];
+    return first * PIECES;
+}
+// Lane i of the result is that of rows[i]. A constant count stays in registers.
+template <int piece, int lanes, class State, class Combine>
+CSOFTMAX_INLINE State across_rows(const State (&rows)[lanes], int count, Combine combine) {
+    State states[lanes];
+    if (count == lanes) return across_some<lanes / 2>(states, order_rows<piece>(rows, lanes, states), combine);
+    return across_some<lanes / 2>(states, order_rows<piece>(rows, count, states), combine);
 }
 template <class T> CSOFTMAX_INLINE Vec<T> sum_lanes(Vec<T> a) {
     return across_lanes<Vec<T>::LANES / 2>(Single<T>{a}, [](Single<T> x, Single<T> y) {
