@@ -292,10 +292,10 @@ CSOFTMAX_APART void write_products_of_rows(const T* y, std::ptrdiff_t stride, co
         for (int i = 0; i < group; ++i, y += stride, grad += grad_stride, out += out_stride) {
             const Vec<T> value = broadcast(high[i]), error = broadcast(low[i]);
             const auto product = [&](Vec<T> p, Vec<T> q) { return p * ((q - error) - value); };
-            for (int k = 0; k < N; ++k) {  // what groups to come will read and write
-                prefetch(y + k * W, ROWS_AHEAD);
-                prefetch(grad + k * W, ROWS_AHEAD);
-                prefetch_to_write(out + k * W, ROWS_AHEAD);
+            for (std::size_t k = 0; k < N * W; k += LINE_BYTES / sizeof(T)) {  // of groups to come
+                prefetch(y + k, ROWS_AHEAD);
+                prefetch(grad + k, ROWS_AHEAD);
+                prefetch_to_write(out + k, ROWS_AHEAD);
             }
             if constexpr (N == 1) {
                 store_part(out, product(load_part(y, last, T(0)), load_part(grad, last, T(0))), last);

@@ -150,13 +150,15 @@ CSOFTMAX_INLINE __m256i first(int count, double) {
 }
 template <> CSOFTMAX_INLINE Vec<float> load_part(const float* p, int count, float fill) {
     const __m256i mask = first(count, fill);
-    return {(Vec<float>::Values)_mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, mask),
-                                                 _mm256_castsi256_ps(mask))};
+    const __m256 some = _mm256_maskload_ps(p, mask);  // and 0 elsewhere
+    if (__builtin_constant_p(fill) && fill == 0) return {(Vec<float>::Values)some};
+    return {(Vec<float>::Values)_mm256_blendv_ps(_mm256_set1_ps(fill), some, _mm256_castsi256_ps(mask))};
 }
 template <> CSOFTMAX_INLINE Vec<double> load_part(const double* p, int count, double fill) {
     const __m256i mask = first(count, fill);
-    return {(Vec<double>::Values)_mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, mask),
-                                                  _mm256_castsi256_pd(mask))};
+    const __m256d some = _mm256_maskload_pd(p, mask);
+    if (__builtin_constant_p(fill) && fill == 0) return {(Vec<double>::Values)some};
+    return {(Vec<double>::Values)_mm256_blendv_pd(_mm256_set1_pd(fill), some, _mm256_castsi256_pd(mask))};
 }
 template <> CSOFTMAX_INLINE Vec<float> first_lanes(Vec<float> a, int count) {
     return {(Vec<float>::Values)_mm256_and_ps(_mm256_castsi256_ps(first(count, 0.0f)), a.v)};
