@@ -204,6 +204,37 @@ def test_number_of_threads_changes_no_bit(compiled, shape, axis, dtype):
         assert [name for name in want if got[name] != want[name]] == []
 
 
+@needs_openmp
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("lanes", [8, 12, 16, 24, 40])
+@pytest.mark.parametrize("first", [0, 1, 4], ids="{} behind a line".format)
+def test_threads_leave_out_no_column(compiled, lanes, first, dtype):
+    """Groups of columns may be narrower than a line of the cache, and begin anywhere in one."""
+
+    def behind_line(values, shape=(9000, lanes)):
+        memory = np.empty(np.prod(shape) + 128, dtype)
+        start = -memory.ctypes.data % 64 // memory.itemsize + first
+        array = memory[start : start + np.prod(shape)].reshape(shape)
+        array[...] = values
+        return array
+
+    x, grad = (behind_line(normal((9000, lanes), dtype, seed)) for seed in (0, 1))
+    labels = np.arange(lanes)
+    calls = {
+        "softmax": lambda out: compiled.softmax(x, 0, out=out),
+        "log_softmax": lambda out: compiled.log_softmax(x, 0, out=out),
+        "softmax_vjp": lambda out: compiled.softmax_vjp(x, grad, 0, out=out),
+        "labels": lambda out: compiled.cross_entropy_with_grad(x, labels, axis=0, out=out)[1],
+    }
+    for name, call in calls.items():
+        with compiled.threads(1):
+            want = call(behind_line(np.nan))
+        assert not np.isnan(want).any()
+        for n in (2, 3):
+            with compiled.threads(n):
+                assert bits(call(behind_line(np.nan))) == bits(want), name
+
+
 def test_concurrent_callers(compiled):
     """Four Python threads at once, each of them with OpenMP threads of its own."""
     arrays = [(normal((400, 300), seed=i), normal((400, 300), seed=i + 4)) for i in range(4)]

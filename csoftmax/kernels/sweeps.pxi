@@ -656,10 +656,11 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
 
 cdef inline Py_ssize_t lanes_before_line(Operation operation, const Problem& p,
                                          Py_ssize_t size) noexcept nogil:
-    # Of columns whose classes are whole lines of the cache apart; the result, if that has columns.
+    # Of columns whose classes are whole lines of the cache apart; the result, if that has columns. No more
+    # than a group has, which would be passed over.
     cdef View view = p.out if p.out.data != NULL and writes_rows(operation) else p.x
     cdef Py_ssize_t distance = view.class_stride | (0 if p.outer == 1 else view.outer_stride)
-    if p.lanes < 2 * p.group or view.lane_stride != size or distance % LINE != 0:
+    if p.lanes < 2 * p.group or p.group * size < LINE or view.lane_stride != size or distance % LINE != 0:
         return 0
     return (-<Py_ssize_t> view.data & (LINE - 1)) // size
 
