@@ -316,3 +316,37 @@ def test_products_of_short_rows_anywhere(compiled, where):
     assert_same_bits(compiled, compiled.softmax_vjp(*operands), compiled.softmax_vjp(y, grad))
     columns = compiled.softmax_vjp(y.T.copy(), grad.T.copy(), axis=0).T
     assert_same_bits(compiled, columns, compiled.softmax_vjp(y, grad))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shift", [0, 1, 4])
+@pytest.mark.parametrize("classes", [11, 31, 32, 131, 4097, 8200])
+def test_products_of_columns(compiled, classes, shift, dtype):
+    """Columns have the bits of rows, wherever they begin, and in place of an operand."""
+    rng = np.random.default_rng(classes)
+
+    def moved(a):
+        memory = np.full(a.size + 128, 7, dtype)
+        first = -memory.ctypes.data % 64 // memory.itemsize + shift
+        array = memory[first : first + a.size].reshape(a.shape)
+        array[...] = a
+        return array, (memory[:first], memory[first + a.size :])
+
+    for samples in (9, 17, 35, 64, 141, 1030, 9001):
+        if classes * samples > 600_000:
+            break
+        y, grad = rng.standard_normal((2, samples, classes)).astype(dtype)
+        y[samples // 2, 3], grad[0, 0], grad[-1, -1] = 0, np.inf, np.nan
+        with np.errstate(invalid="ignore"):
+            rows = compiled.softmax_vjp(y, grad).T
+            (y, _), (grad, _), (out, beside) = (moved(a) for a in (y.T, grad.T, rows))
+            for n in (1, 2):
+                with compiled.threads(n):
+                    out[...] = 7
+                    compiled.softmax_vjp(y, grad, 0, out=out)
+                    assert_same_bits(compiled, out, rows)
+                    for place in (0, 1):
+                        operands = [moved(y)[0], moved(grad)[0]]
+                        compiled.softmax_vjp(*operands, 0, out=operands[place])
+                        assert_same_bits(compiled, operands[place], rows)
+        assert all(np.all(part == 7) for part in beside)

@@ -127,6 +127,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         const char* mask
         ptrdiff_t mask_lane_stride, mask_class_stride
         double temperature
+    ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t unit)
     bint lanes_adjacent(const View&)
     bint plain(const View&, ptrdiff_t stride, ptrdiff_t size)
     cdef cppclass Problem:
@@ -141,7 +142,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         int64_t ignore_index
         ptrdiff_t count
         ptrdiff_t group, head, width, tile_classes
-        bint streamed, direct
+        bint streamed, direct, wide
         ptrdiff_t packed, ahead, out_ahead
         int row_threads
         bint piecewise, kept
@@ -210,6 +211,12 @@ cdef extern from "few_losses.hpp" namespace "csoftmax" nogil:
     void find_losses_of_few_classes[T](ptrdiff_t n, const T* x, ptrdiff_t stride, const Weights[T]&,
                                        bint weighted, T* out, ptrdiff_t out_stride,
                                        Samples[T]&, ptrdiff_t vectors)
+
+cdef extern from "wide_columns.hpp" namespace "csoftmax" nogil:
+    ptrdiff_t bytes_of_columns[T](const T*, ptrdiff_t lanes)
+    void multiply_columns[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride, T* out,
+                             ptrdiff_t out_stride, ptrdiff_t n, ptrdiff_t lanes, bint streamed,
+                             void* memory)
 
 cdef extern from "rows.hpp" namespace "csoftmax" nogil:
     bint sweeps_rows[T](const T*, Operation, const Problem&)

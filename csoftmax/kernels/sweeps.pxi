@@ -8,7 +8,8 @@
 # Contiguous rows, and columns of few classes, are worked on where they are ("direct"); anything
 # else goes through a dense tile, and a group that fits one tile is loaded once. Threads share the
 # groups or, where there are fewer long rows than threads, the chunks of each row; neither changes
-# a bit of a result. Where a row has several chunks, long_rows.pxi joins the first two sweeps.
+# a bit of a result. Where a row has several chunks, long_rows.pxi joins the first two sweeps;
+# softmax_vjp of columns goes along them in its own way (wide_columns.hpp).
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free, malloc
 
@@ -21,12 +22,14 @@ cdef enum:
     IN_PLACE = 16          # classes of columns that need no tile;
     PAIR_IN_PLACE = 524288  # nor bytes of a pair of operands, which the second cache keeps,
     WAY = 4096             # unless classes are a multiple of these bytes apart and share few sets;
+    WIDE_BYTES = 16384     # of each class in a group of columns that are multiplied where they are
     PACKED_WIDTH = 4       # nor a pair that could be packed in fewer registers of rows
     PACKED_BYTES = 1048576  # for all classes of all threads' groups, if a tile is too small: half of
                            # it beyond that width, as caches hold what comes next as well
     STREAMED_BYTES = 16000000  # of a result, half of a usual last-level cache
     STREAMED_ROW = 32768   # and of each row, whose ends are not streamed,
     STREAMED_PAIR = 5120   # unless it takes two rows to make it;
+    STREAMED_RUN = 2048    # of each class in a group, which has ragged ends, too;
     STREAMED_CLASSES = 512  # of columns where one entry is put right afterwards
     WIDE = 64              # bytes of a register from which on terms are found again sooner than read again
     STRIP = 512             # registers of a row between terms and their sum: they stay in L1
@@ -342,6 +345,13 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
             <real*> (p.out.data + lane * p.out.lane_stride), p.out.lane_stride // size, p.n, lanes,
             p.outer * p.lanes * p.n * size > FETCHED_BYTES)
         return
+    if p.wide:
+        multiply_columns(
+            <const real*> (p.x.data + lane * p.x.lane_stride), p.x.class_stride // size,
+            <const real*> (p.y.data + lane * p.y.lane_stride), p.y.class_stride // size,
+            <real*> (p.out.data + lane * p.out.lane_stride), p.out.class_stride // size, p.n, lanes,
+            p.streamed, packed)
+        return
     if not fold and has_few_classes(operation, p):
         if operation == CROSS_ENTROPY:
             run_few_losses(scratch, p, lane, lanes)
@@ -538,6 +548,29 @@ cdef inline bint is_aligned(const View& view, Py_ssize_t size) noexcept nogil:
     return (<Py_ssize_t> view.data | view.lane_stride | view.outer_stride) & (size - 1) == 0
 
 
+cdef inline bint are_wide_columns(const real* tag, Operation operation, const Problem& p) noexcept nogil:
+    # Whether columns are multiplied where they are, along the rows.
+    return (operation == SOFTMAX_VJP and p.n > FEW_CLASSES and lanes_of(tag) > 1
+            and p.lanes > 2 * lanes_of(tag) and is_direct(operation, p, sizeof(real), True))
+
+
+cdef inline void share_wide_columns(real* tag, Operation operation, Problem& p, int threads) noexcept nogil:
+    # Groups of one width, but for the first, which goes on to a line of the cache, and the last.
+    cdef Py_ssize_t size = sizeof(real), W = lanes_of(tag), rest, groups
+    p.wide = p.direct = True
+    p.width = W
+    p.tile_classes = TILE // W
+    p.group = WIDE_BYTES // size
+    p.group = min(p.group, PACKED_BYTES // threads * p.group // bytes_of_columns(tag, p.group))
+    p.group = max(W, min(p.group, min(p.lanes, p.outer * p.lanes // threads)))
+    p.head = lanes_before_line(operation, p, size)
+    rest = p.lanes - p.head
+    groups = (rest + p.group - 1) // p.group
+    p.group = round_up((rest + groups - 1) // groups, LINE // size)
+    p.packed = bytes_of_columns(tag, p.head + p.group + W) // size
+    p.streamed = p.group * size >= STREAMED_RUN and is_streamed(operation, p, size)
+
+
 cdef bint is_streamed(Operation operation, const Problem& p, Py_ssize_t size) noexcept nogil:
     # Whether the writing sweep goes past the caches: what it writes would not fit there, and is
     # neither an operand nor read again.
@@ -570,7 +603,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         return
     p.row_threads = 1
     p.ahead = p.out_ahead = p.packed = p.head = 0
-    p.streamed = False
+    p.streamed = p.wide = False
     p.piecewise = p.n > CHUNK and not takes_pair(operation) and operation != ENTROPY
     p.kept = False
     row_vectors = p.lanes * ((n + W - 1) // W)
@@ -579,6 +612,8 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         p.tile_classes = n
         p.direct = True
         p.group = max(<Py_ssize_t> 1, min(<Py_ssize_t> 4096 // n, rows // threads))
+    elif are_wide_columns(tag, operation, p):
+        share_wide_columns(tag, operation, p, threads)
     elif W > 1 and (n <= FEW
                   or (n <= NARROW and operation == LOGSUMEXP and vectors * n <= row_vectors)
                   or (p.lanes > 1 and lanes_adjacent(p.x)
@@ -639,11 +674,14 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             threads = 1
             if p.direct and p.piecewise and not p.kept:
                 p.ahead = wave_of_threads(tag, p.row_threads) * CHUNK * <Py_ssize_t> sizeof(real)
-    groups = p.outer * groups_of_matrix(p)
-    if p.packed and not p.direct:
+    if p.packed and (p.wide or not p.direct):
         packed = <real*> malloc(threads * p.packed * sizeof(real))
     if packed == NULL:                        # or no memory: in tiles, again and again
         p.packed = 0
+        if p.wide:
+            p.wide = p.direct = p.streamed = False
+            p.group, p.head = W, 0
+    groups = p.outer * groups_of_matrix(p)
     if threads == 1 or groups == 1:
         for g in range(groups):
             run_numbered_group(packed, operation, p, g)
@@ -666,6 +704,9 @@ cdef inline Py_ssize_t lanes_before_line(Operation operation, const Problem& p,
 
 
 cdef inline Py_ssize_t groups_of_matrix(const Problem& p) noexcept nogil:
+    if p.wide:
+        # less than a register that is left over belongs to the last one
+        return max(<Py_ssize_t> 1, (p.lanes - p.head + p.group - p.width) // p.group)
     return (p.head > 0) + (p.lanes - p.head + p.group - 1) // p.group
 
 
@@ -676,10 +717,15 @@ cdef void run_numbered_group(real* packed, Operation operation, const Problem& p
     cdef Py_ssize_t outer = 0 if p.outer == 1 else number // groups
     cdef Py_ssize_t lane = (number - outer * groups) * p.group, end
     cdef Problem part
-    if p.head > 0:
-        lane = max(<Py_ssize_t> 0, lane - p.group + p.head)
-    end = min(p.head if lane < p.head else lane + p.group, p.lanes)
-    if outer == 0 and (p.width == 1 or end - lane == p.group):
+    if p.wide:
+        end = p.lanes if number == (outer + 1) * groups - 1 else p.head + lane + p.group
+        if lane > 0:
+            lane += p.head
+    else:
+        if p.head > 0:
+            lane = max(<Py_ssize_t> 0, lane - p.group + p.head)
+        end = min(p.head if lane < p.head else lane + p.group, p.lanes)
+    if outer == 0 and (p.width == 1 or p.wide or end - lane == p.group):
         run_group(packed, operation, p, lane, end - lane)
     else:
         part = matrix(p, outer)

@@ -379,7 +379,8 @@ struct Problem {
     std::ptrdiff_t tile_classes;  // classes that a tile holds
     bool streamed;                // results go past the caches
     bool direct;                  // on the operands' own memory, no tile but for ragged ends
-    std::ptrdiff_t packed;        // entries of memory a thread for groups that no tile holds
+    bool wide;                    // columns along wide runs of rows, their sums in memory
+    std::ptrdiff_t packed;        // entries of memory a thread for what no tile holds
     std::ptrdiff_t ahead;         // bytes from a row to that of the next group, to be prefetched;
     std::ptrdiff_t out_ahead;     // the same of its result, or 0
     int row_threads;              // threads for the chunks of one row

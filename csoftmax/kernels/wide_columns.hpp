@@ -1,0 +1,123 @@
+// wide_columns.hpp - softmax_vjp of columns, class by class along wide runs of rows.
+//
+//     y, grad, out: n classes, `stride` apart, of `lanes` rows that lie side by side
+//     out_j <- y_j * (grad_j - sum(y * grad)), the sum in two words
+//
+// An entry takes so little work that it matters most how memory is read: in its own order, twice, rather
+// than once in narrow pieces. So the sums of all rows are kept in memory, and each loop goes along a
+// class, or BLOCK of them.
+#pragma once
+
+#include "summation.hpp"
+
+namespace csoftmax {
+
+// call(row, number) for registers of rows that cover all of 0 to `lanes`, which is LANES or more: from `head`
+// on one after the other, while the first and the last share rows with their neighbours where need be.
+template <class T, class Call>
+CSOFTMAX_INLINE void for_registers(std::ptrdiff_t head, std::ptrdiff_t lanes, Call call) {
+    constexpr int W = Vec<T>::LANES;
+    std::ptrdiff_t v = 0, i = head;
+    if (head > 0) call(std::ptrdiff_t(0), v++);
+    for (; i + W <= lanes; i += W) call(i, v++);
+    if (i < lanes) call(lanes - W, v);
+}
+
+// sums.lanes[i] += y_j * grad_j for up to BLOCK classes.
+template <int count, class T>
+CSOFTMAX_INLINE void add_block_of_columns(const T* y, std::ptrdiff_t stride, const T* grad,
+                                          std::ptrdiff_t grad_stride, std::ptrdiff_t head,
+                                          std::ptrdiff_t lanes, LaneSum<T>* sums, int i) {
+    for_registers<T>(head, lanes, [&](std::ptrdiff_t at, std::ptrdiff_t v) CSOFTMAX_INLINED {
+        Vec<T> chains[2] = {broadcast(T(0)), broadcast(T(0))};
+        for (int k = 0; k < count; ++k)
+            chains[k % 2] = fma(load(y + k * stride + at), load(grad + k * grad_stride + at), chains[k % 2]);
+        Exact<T>& sum = sums[v].lanes[i];
+        sum = add_exactly(sum, chains[0] + chains[1]);
+    });
+}
+
+// sums.total += y_j * grad_j for a chunk of classes.
+template <class T>
+CSOFTMAX_APART void add_chunk_of_columns(const T* y, std::ptrdiff_t stride, const T* grad,
+                                         std::ptrdiff_t grad_stride, std::ptrdiff_t n,
+                                         std::ptrdiff_t head, std::ptrdiff_t lanes, Order order,
+                                         LaneSum<T>* sums) {
+    const std::ptrdiff_t apart = order.registers;  // classes that are added to the same lane
+    for (std::ptrdiff_t block = 0; block < n; block += BLOCK * apart)
+        for (std::ptrdiff_t j = block; j < n && j < block + apart; ++j) {
+            const auto add = [&](auto count) CSOFTMAX_INLINED {
+                add_block_of_columns<count.value>(y + j * stride, apart * stride, grad + j * grad_stride,
+                                                  apart * grad_stride, head, lanes, sums, int(j - block));
+            };
+            const std::ptrdiff_t count = (n - j + apart - 1) / apart;
+            static_assert(BLOCK == 4, "the rest of a block");
+            if (count >= BLOCK) add(std::integral_constant<int, BLOCK>{});
+            if (count == 3) add(std::integral_constant<int, 3>{});
+            if (count == 2) add(std::integral_constant<int, 2>{});
+            if (count == 1) add(std::integral_constant<int, 1>{});
+        }
+    for_registers<T>(head, lanes, [&](std::ptrdiff_t, std::ptrdiff_t v) {
+        for (int i = 0; i < apart; ++i) sums[v].lanes[i] = end_sum(sums[v].lanes[i]);
+        end_chunk(sums[v], order);
+    });
+}
+
+// What shares rows is found before any is written, as `out` may be an operand.
+template <class How, class T>
+CSOFTMAX_APART void write_columns(const T* y, std::ptrdiff_t stride, const T* grad,
+                                  std::ptrdiff_t grad_stride, T* out, std::ptrdiff_t out_stride,
+                                  std::ptrdiff_t n, std::ptrdiff_t head, std::ptrdiff_t lanes,
+                                  const LaneSum<T>* sums, How how) {
+    constexpr int W = Vec<T>::LANES;
+    const auto product = [&](std::ptrdiff_t at, std::ptrdiff_t v) CSOFTMAX_INLINED {
+        const Exact<T> dot = sums[v].total;
+        return load(y + at) * ((load(grad + at) - dot.error) - dot.value);
+    };
+    const std::ptrdiff_t before = head > 0, whole = (lanes - head) / W, rest = lanes - head - whole * W;
+    for (; n > 0; --n, y += stride, grad += grad_stride, out += out_stride) {
+        Vec<T> first = broadcast(T(0)), last = first;
+        if (before) first = product(0, 0);
+        if (rest) last = product(lanes - W, before + whole);
+        for (std::ptrdiff_t v = 0; v < whole; ++v)
+            store(out + head + v * W, product(head + v * W, before + v), how);
+        if (std::is_same<How, Streamed>::value) {  // lines that were written go to no cache again
+            T some[W];
+            store(some, last);
+            store_part(out, first, int(head));
+            copy_part(out + lanes - rest, some + W - rest, int(rest));
+        } else {
+            if (before) store(out, first);
+            if (rest) store(out + lanes - W, last);
+        }
+    }
+}
+
+// `memory`: bytes_of_columns(lanes) bytes.
+template <class T> inline std::ptrdiff_t bytes_of_columns(const T*, std::ptrdiff_t lanes) {
+    return (lanes / Vec<T>::LANES + 2) * sizeof(LaneSum<T>) + LINE_BYTES;
+}
+template <class T>
+inline void multiply_columns(const T* y, std::ptrdiff_t stride, const T* grad, std::ptrdiff_t grad_stride,
+                             T* out, std::ptrdiff_t out_stride, std::ptrdiff_t n, std::ptrdiff_t lanes,
+                             bool streamed, void* memory) {
+    constexpr std::uintptr_t LINE = LINE_BYTES, REGISTER = Vec<T>::LANES * sizeof(T);
+    auto* sums = reinterpret_cast<LaneSum<T>*>((reinterpret_cast<std::uintptr_t>(memory) + LINE - 1) & -LINE);
+    const std::ptrdiff_t head =
+        streamed || lanes >= 8 * Vec<T>::LANES
+            ? (-reinterpret_cast<std::uintptr_t>(out) & (REGISTER - 1)) / sizeof(T)
+            : 0;
+    const Order order = order_of(y, false, n);
+    for_registers<T>(head, lanes, [&](std::ptrdiff_t, std::ptrdiff_t v) { clear(sums[v], order); });
+    for (std::ptrdiff_t j = 0; j < n; j += CHUNK)
+        add_chunk_of_columns(y + j * stride, stride, grad + j * grad_stride, grad_stride,
+                             n - j < CHUNK ? n - j : CHUNK, head, lanes, order, sums);
+    if (streamed) {
+        write_columns(y, stride, grad, grad_stride, out, out_stride, n, head, lanes, sums, Streamed{});
+        end_stream();
+    } else {
+        write_columns(y, stride, grad, grad_stride, out, out_stride, n, head, lanes, sums, Full{});
+    }
+}
+
+}  // namespace csoftmax
