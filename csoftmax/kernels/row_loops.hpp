@@ -171,10 +171,12 @@ CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, const T* later, std::ptr
     sums.ties = ties;
 }
 
-// The same for a few rows of COUNT registers side by side: a single sum of two.
+// The same for the last n entries, COUNT registers, of a few rows side by side: a single sum of two, which
+// replaces what is in `sums`; ties are added.
 template <bool apart, int COUNT, int ROWS, class T, class X, class Out>
-CSOFTMAX_INLINE void add_terms_of_rows(X x, Out e, int first, std::ptrdiff_t n, const Row<T>& rows,
-                                       std::ptrdiff_t ahead, Vec<T>* sums, Single<T>* ties) {
+CSOFTMAX_INLINE void add_ends_of_some_rows(X x, Out e, int first, std::ptrdiff_t n,
+                                           const Row<T>& rows, std::ptrdiff_t ahead, Vec<T>* sums,
+                                           Single<T>* ties) {
     constexpr int W = Vec<T>::LANES, N = COUNT * ROWS;
     static_assert(COUNT <= 2, "a sum of one word");
     const Part last{int(n - (COUNT - 1) * W)};
@@ -205,19 +207,18 @@ CSOFTMAX_INLINE void add_terms_of_rows(X x, Out e, int first, std::ptrdiff_t n, 
             sum = k == 0 ? e_k : sum + e_k;
         }
         sums[first + r] = sum;
-        ties[first + r] = {count};
+        ties[first + r] = {ties[first + r].v + count};
     }
 }
 template <bool apart, int COUNT, class T, class X, class Out>
-CSOFTMAX_INLINE void add_terms_of_short_rows(X x, Out e, int lanes, std::ptrdiff_t n,
-                                             const Row<T>& rows, std::ptrdiff_t ahead,
-                                             Vec<T>* sums, Single<T>* ties) {
+CSOFTMAX_INLINE void add_ends_of_rows(X x, Out e, int lanes, std::ptrdiff_t n, const Row<T>& rows,
+                                      std::ptrdiff_t ahead, Vec<T>* sums, Single<T>* ties) {
     constexpr int ROWS = TOGETHER / COUNT;
     int i = 0;
     for (; i + ROWS <= lanes; i += ROWS)
-        add_terms_of_rows<apart, COUNT, ROWS>(x, e, i, n, rows, ahead, sums, ties);
+        add_ends_of_some_rows<apart, COUNT, ROWS>(x, e, i, n, rows, ahead, sums, ties);
     for (; ROWS > 1 && i < lanes; ++i)
-        add_terms_of_rows<apart, COUNT, 1>(x, e, i, n, rows, ahead, sums, ties);
+        add_ends_of_some_rows<apart, COUNT, 1>(x, e, i, n, rows, ahead, sums, ties);
 }
 
 // sum(visit_block) over the blocks of a row.

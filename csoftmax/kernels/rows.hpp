@@ -58,7 +58,8 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
         rows.max = max(rows.max, across_rows<PIECE<T>>(maxima, int(lanes), larger).v);
     } else if (sweep == ADD_UP) {
         Exact<T> sum[W], weight[W], spreads[W];
-        Vec<T> one_word[W] = {zero};  // GCC does not see that there is a row
+        Vec<T> one_word[W];
+        one_word[0] = zero;  // GCC does not see that there is a row
         Single<T> ties[W];
         auto e = [&](int i) { return kept ? out(i) : nullptr; };
         auto later = [&](int i) { return operation == LOG_SOFTMAX && !p.streamed ? out(i) : nullptr; };
@@ -101,20 +102,33 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
                 sum[i] = csoftmax::lane(rows.again, i) > 0
                              ? exact_terms_of_row(x(i), n, spread(rows.max, i))
                              : exact(zero);
-        } else if (short_rows && n <= W) {
-            add_terms_of_short_rows<apart, 1>(x, e, int(lanes), n, rows, p.ahead, one_word,
-                                              ties);
-        } else if (short_rows) {
-            add_terms_of_short_rows<apart, 2>(x, e, int(lanes), n, rows, p.ahead, one_word,
-                                              ties);
         } else {
-            for (int i = 0; i < lanes; ++i) {
+            // Short rows, and what is left of others behind their whole blocks, go side by side.
+            const std::ptrdiff_t rest = n % (BLOCK * W);
+            const bool ends = !short_rows && !gaps && lanes > 1 && 0 < rest && rest <= W;
+            const std::ptrdiff_t before = short_rows ? 0 : ends ? n - rest : n;
+            for (int i = 0; i < lanes && short_rows; ++i) ties[i] = {zero};
+            for (int i = 0; i < lanes && !short_rows; ++i) {
                 RowSums<T> sums;
-                add_terms_of_row<apart, gaps>(x(i), e(i), later(i), n, spread(rows.anchor, i), p.ahead,
-                                              sums);
+                add_terms_of_row<apart, gaps>(x(i), e(i), later(i), before, spread(rows.anchor, i),
+                                              p.ahead, sums);
                 sum[i] = sums.sum;
                 if (gaps) spreads[i] = sums.spread;
                 ties[i] = {sums.ties};
+            }
+            if (short_rows || ends) {
+                auto x_end = [&](int i) { return x(i) + before; };
+                auto e_end = [&](int i) { return e(i) ? e(i) + before : nullptr; };
+                if (n - before <= W)
+                    add_ends_of_rows<apart, 1>(x_end, e_end, int(lanes), n - before, rows, p.ahead,
+                                               one_word, ties);
+                else
+                    add_ends_of_rows<apart, 2>(x_end, e_end, int(lanes), n - before, rows, p.ahead,
+                                               one_word, ties);
+            }
+            for (int i = 0; i < lanes && ends; ++i) {
+                if (later(i)) prefetch_to_write(later(i) + n - 1);
+                sum[i] = add_exactly(sum[i], one_word[i]);
             }
         }
         auto add_to = [&](LaneSum<T>& all, Exact<T>(&lane_sums)[W]) {
