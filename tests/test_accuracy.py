@@ -174,6 +174,25 @@ def test_logsumexp_near_0(compiled: ModuleType, classes: int, dtype: Any) -> Non
         assert digits_ulps(result, want, dtype) <= 2, row
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [3, 40])
+def test_maxima_midway_between_powers_of_2(compiled: ModuleType, classes: int, dtype: Any) -> None:
+    """Both whole numbers near max / ln 2 are as good, but all terms must go by the same one."""
+    log2_e, near = dtype(1 / np.log(2)), (np.arange(-400, 400) + 0.5) * np.log(2)
+    spacing = np.spacing(np.abs(near).astype(dtype))
+    maxima = (
+        near.astype(dtype)[:, None] + spacing[:, None] * np.arange(-3, 4, dtype=dtype)
+    ).ravel()
+    midway = maxima[(maxima * log2_e) % 1 == 0.5]
+    assert midway.size > 100
+    x = np.full((midway.size, classes), -np.inf, dtype)
+    x[:, 0], x[:, -1] = midway, midway - 30  # nothing but a term equal to the peak keeps digits
+    want = -np.log1p(np.exp(x[:, -1].astype(np.longdouble) - midway))
+    for axis, logits in ((1, x), (0, x.T.copy())):
+        log_p = compiled.log_softmax(logits, axis)
+        assert ulps(log_p.take(0, axis), want).max() <= 3
+
+
 OPTIONS = {
     "none": {},
     "class weights": {"class_weight": True},

@@ -152,7 +152,7 @@ template <class T> CSOFTMAX_INLINE bool have_same_terms(const Row<T>& a, const R
     if constexpr (BY_LIBRARY<T>)
         return true;
     else
-        return lane(from_bits<T>(a.anchor.exponent), 0) == lane(from_bits<T>(b.anchor.exponent), 0);
+        return lane(a.anchor.round, 0) == lane(b.anchor.round, 0);
 }
 // After the sweep for the maximum of a piece: what was summed before, relative to the new anchor. A row
 // along its registers (fold) has its sums in lane 0, and gets its maximum in all lanes.
@@ -202,7 +202,7 @@ template <class T> CSOFTMAX_INLINE Anchor<T> spread(const Anchor<T>& a, int i) {
     b.finite = spread(a.finite, i);
     if constexpr (!BY_LIBRARY<T>) {
         b.floor = spread(a.floor, i);
-        b.exponent = spread_bits<T>(a.exponent, i);
+        b.round = spread(a.round, i);
     }
     return b;
 }

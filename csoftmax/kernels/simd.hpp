@@ -289,14 +289,6 @@ template <class T> CSOFTMAX_INLINE Vec<T> from_bits(typename Vec<T>::Bits b) {
     std::memcpy(&a.v, &b, sizeof b);
     return a;
 }
-// Bits of lane i in every lane.
-template <class T> CSOFTMAX_INLINE typename Vec<T>::Bits spread_bits(typename Vec<T>::Bits b, int i) {
-    T s = lane(from_bits<T>(b), i);
-    std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t> word;
-    static_assert(sizeof word == sizeof s, "only float and double are taken apart");
-    std::memcpy(&word, &s, sizeof s);
-    return word - typename Vec<T>::Bits{};
-}
 template <class T> CSOFTMAX_INLINE Vec<T> abs(Vec<T> a) {
     if constexpr (sizeof(a.v) == sizeof(typename Vec<T>::Bits))
         return from_bits<T>(bits(a) & ~bits(broadcast(T(-0.0))));

@@ -52,16 +52,15 @@ CSOFTMAX_INLINE Vec<T> horner(const T (&coefficients)[N], Vec<T> x) {
 // processor finds too few of those steps to do at once.
 constexpr int TOGETHER = 4;
 
-// t = k ln 2 + r with |r| <= ln(2) / 2; exp(r) is 1 + h r. Finds r, h, and k + ROUND. r is rounded
-// once, as k * LN2[0] is exact.
-template <class T, int N>
-CSOFTMAX_INLINE void reduce_exp(const Vec<T> (&t)[N], Vec<T> (&k_plus_round)[N], Vec<T> (&r)[N],
-                                Vec<T> (&h)[N]) {
+// t = k ln 2 + r with |r| <= ln(2) / 2; exp(r) is 1 + h r. Finds r, h, and k + round for register i, where
+// rounds[i mod M] is ROUND, or near it. r is rounded once, as k * LN2[0] is exact.
+template <class T, int N, int M>
+CSOFTMAX_INLINE void reduce_exp(const Vec<T> (&t)[N], const Vec<T> (&rounds)[M], Vec<T> (&k_plus_round)[N],
+                                Vec<T> (&r)[N], Vec<T> (&h)[N]) {
     using C = Constants<T>;
     Vec<T> k[N];
-    for (int i = 0; i < N; ++i)
-        k_plus_round[i] = fma(t[i], broadcast(C::LOG2_E), broadcast(C::ROUND));
-    for (int i = 0; i < N; ++i) k[i] = k_plus_round[i] - broadcast(C::ROUND);
+    for (int i = 0; i < N; ++i) k_plus_round[i] = fma(t[i], broadcast(C::LOG2_E), rounds[i % M]);
+    for (int i = 0; i < N; ++i) k[i] = k_plus_round[i] - rounds[i % M];
     for (int i = 0; i < N; ++i) r[i] = fma(k[i], broadcast(-C::LN2[0]), t[i]);
     for (int i = 0; i < N; ++i) r[i] = fma(k[i], broadcast(-C::LN2[1]), r[i]);
     for (int i = 0; i < N; ++i) h[i] = broadcast(C::EXP[std::size(C::EXP) - 1]);
@@ -72,16 +71,21 @@ CSOFTMAX_INLINE void reduce_exp(const Vec<T> (&t)[N], Vec<T> (&k_plus_round)[N],
 
 // exp(r) in two words. The first is wrong by about 1 ULP at most (coefficients.hpp), both together
 // by half of that.
-template <class T, int N>
-CSOFTMAX_INLINE void exp_reduced(const Vec<T> (&t)[N], Vec<T> (&k_plus_round)[N],
-                                 Exact<T> (&e)[N]) {
+template <class T, int N, int M>
+CSOFTMAX_INLINE void exp_reduced(const Vec<T> (&t)[N], const Vec<T> (&rounds)[M],
+                                 Vec<T> (&k_plus_round)[N], Exact<T> (&e)[N]) {
     Vec<T> r[N], h[N];
-    reduce_exp(t, k_plus_round, r, h);
+    reduce_exp(t, rounds, k_plus_round, r, h);
     const Vec<T> one = broadcast(T(1));
     for (int i = 0; i < N; ++i) {
         e[i].value = fma(h[i], r[i], one);
         e[i].error = fma(h[i], r[i], one - e[i].value);
     }
+}
+template <class T, int N>
+CSOFTMAX_INLINE void exp_reduced(const Vec<T> (&t)[N], Vec<T> (&k_plus_round)[N], Exact<T> (&e)[N]) {
+    const Vec<T> rounds[1] = {broadcast(Constants<T>::ROUND)};
+    exp_reduced(t, rounds, k_plus_round, e);
 }
 
 // What the terms of a row are measured against. The loss of accuracy in exp(x - max) comes from the
@@ -91,10 +95,10 @@ CSOFTMAX_INLINE void exp_reduced(const Vec<T> (&t)[N], Vec<T> (&k_plus_round)[N]
 template <class T> struct Anchor {
     Vec<T> max;
     Vec<T> shift;
-    Vec<T> floor;                    // of x - shift: anything below is as good as this
-    typename Vec<T>::Bits exponent;  // K + ROUND, less what scales the terms up, as bits
-    Exact<T> peak;                   // the term of the maximum itself
-    Vec<T> finite;                   // 0 where max is finite, else NaN
+    Vec<T> floor;   // of x - shift: anything below is as good as this
+    Vec<T> round;   // ROUND - K and what scales the terms up: k + round has their exponent in its low bits
+    Exact<T> peak;  // the term of the maximum itself
+    Vec<T> finite;  // 0 where max is finite, else NaN
 };
 
 // The terms of N registers x: exp(x - max) * peak, where peak lies within [0.7, 1.5) * 2^HEADROOM;
@@ -105,12 +109,12 @@ CSOFTMAX_INLINE void terms(const Vec<T> (&x)[N], const Anchor<T> (&anchors)[M], 
     if constexpr (BY_LIBRARY<T>) {
         for (int i = 0; i < N; ++i) e[i] = {std::exp((x[i] - anchors[i % M].shift).v)};
     } else {
-        Vec<T> t[N], k[N], r[N], h[N];
+        Vec<T> t[N], rounds[M], k[N], r[N], h[N];
         for (int i = 0; i < N; ++i) t[i] = max(anchors[i % M].floor, x[i] - anchors[i % M].shift);
-        reduce_exp(t, k, r, h);
+        for (int i = 0; i < M; ++i) rounds[i] = anchors[i].round;
+        reduce_exp(t, rounds, k, r, h);
         for (int i = 0; i < N; ++i) {
-            Vec<T> scale = from_bits<T>((bits(k[i]) - anchors[i % M].exponent)
-                                        << Constants<T>::MANTISSA_BITS);
+            Vec<T> scale = from_bits<T>(bits(k[i]) << Constants<T>::MANTISSA_BITS);
             e[i] = fma(h[i], r[i] * scale, scale);
         }
     }
@@ -121,18 +125,21 @@ template <class T> CSOFTMAX_INLINE Vec<T> term(Vec<T> x, const Anchor<T>& a) {
     terms(some, anchors, e);
     return e[0];
 }
-// The same in two words.
+// exp(t), in two words, scaled by the anchor's `round`.
+template <class T> CSOFTMAX_INLINE Exact<T> scaled_exp(Vec<T> t, Vec<T> round) {
+    const Vec<T> some[1] = {t}, rounds[1] = {round};
+    Vec<T> k[1];
+    Exact<T> e[1];
+    exp_reduced(some, rounds, k, e);
+    const Vec<T> scale = from_bits<T>(bits(k[0]) << Constants<T>::MANTISSA_BITS);
+    return {e[0].value * scale, e[0].error * scale};
+}
+// A term in two words.
 template <class T> CSOFTMAX_INLINE Exact<T> term_exactly(Vec<T> x, const Anchor<T>& a) {
-    if constexpr (BY_LIBRARY<T>) {
+    if constexpr (BY_LIBRARY<T>)
         return exact(term(x, a));
-    } else {
-        Vec<T> t[1] = {max(a.floor, x - a.shift)}, k[1];
-        Exact<T> e[1];
-        exp_reduced(t, k, e);
-        const Vec<T> scale =
-            from_bits<T>((bits(k[0]) - a.exponent) << Constants<T>::MANTISSA_BITS);
-        return {e[0].value * scale, e[0].error * scale};
-    }
+    else
+        return scaled_exp(max(a.floor, x - a.shift), a.round);
 }
 
 template <class T, int N>
@@ -161,8 +168,13 @@ CSOFTMAX_INLINE void find_anchors(const Vec<T> (&max)[N], Anchor<T> (&anchors)[N
         }
         exp_reduced(t, k, e);
         for (int i = 0; i < N; ++i) {
-            anchors[i].exponent = bits(k[i]) - (C::EXPONENT_BIAS + C::HEADROOM);
+            anchors[i].round = broadcast(C::ROUND + (T(C::EXPONENT_BIAS) + C::HEADROOM)) -
+                               (k[i] - broadcast(C::ROUND));
             anchors[i].peak = {e[i].value * up, e[i].error * up};
+#if !defined(CSOFTMAX_FUSED)
+            // A product that is rounded may lie midway between two k, and `round` take the other one.
+            anchors[i].peak = scaled_exp(t[i], anchors[i].round);
+#endif
         }
     }
     for (int i = 0; i < N; ++i)  // no NaN of -inf - -inf
