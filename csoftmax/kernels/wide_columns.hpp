@@ -15,7 +15,7 @@ namespace csoftmax {
 // call(row, number) for registers of rows that cover all of 0 to `lanes`, which is LANES or more: from `head`
 // on one after the other, while the first and the last share rows with their neighbours where need be.
 template <class T, class Call>
-CSOFTMAX_INLINE void for_registers(std::ptrdiff_t head, std::ptrdiff_t lanes, Call call) {
+CSOFTMAX_INLINE void for_registers_of_rows(std::ptrdiff_t head, std::ptrdiff_t lanes, Call call) {
     constexpr int W = Vec<T>::LANES;
     std::ptrdiff_t v = 0, i = head;
     if (head > 0) call(std::ptrdiff_t(0), v++);
@@ -28,7 +28,7 @@ template <int count, class T>
 CSOFTMAX_INLINE void add_block_of_columns(const T* y, std::ptrdiff_t stride, const T* grad,
                                           std::ptrdiff_t grad_stride, std::ptrdiff_t head,
                                           std::ptrdiff_t lanes, LaneSum<T>* sums, int i) {
-    for_registers<T>(head, lanes, [&](std::ptrdiff_t at, std::ptrdiff_t v) CSOFTMAX_INLINED {
+    for_registers_of_rows<T>(head, lanes, [&](std::ptrdiff_t at, std::ptrdiff_t v) CSOFTMAX_INLINED {
         Vec<T> chains[2] = {broadcast(T(0)), broadcast(T(0))};
         for (int k = 0; k < count; ++k)
             chains[k % 2] = fma(load(y + k * stride + at), load(grad + k * grad_stride + at), chains[k % 2]);
@@ -57,7 +57,7 @@ CSOFTMAX_APART void add_chunk_of_columns(const T* y, std::ptrdiff_t stride, cons
             if (count == 2) add(std::integral_constant<int, 2>{});
             if (count == 1) add(std::integral_constant<int, 1>{});
         }
-    for_registers<T>(head, lanes, [&](std::ptrdiff_t, std::ptrdiff_t v) {
+    for_registers_of_rows<T>(head, lanes, [&](std::ptrdiff_t, std::ptrdiff_t v) {
         for (int i = 0; i < apart; ++i) sums[v].lanes[i] = end_sum(sums[v].lanes[i]);
         end_chunk(sums[v], order);
     });
@@ -108,7 +108,7 @@ inline void multiply_columns(const T* y, std::ptrdiff_t stride, const T* grad, s
             ? (-reinterpret_cast<std::uintptr_t>(out) & (REGISTER - 1)) / sizeof(T)
             : 0;
     const Order order = order_of(y, false, n);
-    for_registers<T>(head, lanes, [&](std::ptrdiff_t, std::ptrdiff_t v) { clear(sums[v], order); });
+    for_registers_of_rows<T>(head, lanes, [&](std::ptrdiff_t, std::ptrdiff_t v) { clear(sums[v], order); });
     for (std::ptrdiff_t j = 0; j < n; j += CHUNK)
         add_chunk_of_columns(y + j * stride, stride, grad + j * grad_stride, grad_stride,
                              n - j < CHUNK ? n - j : CHUNK, head, lanes, order, sums);
