@@ -126,39 +126,52 @@ template <class T> struct RowSums {
     Vec<T> ties;
 };
 
-// sum += exp(x_j - max) * peak; `apart`: of those below the peak, whose ties are counted. The terms go
-// to e, if that is wanted; nothing goes to `later` yet. `gaps`: spread += the terms times max - x_j.
-template <bool apart, bool gaps, class T>
-CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, const T* later, std::ptrdiff_t n,
-                                      const Anchor<T>& anchor, std::ptrdiff_t ahead,
-                                      RowSums<T>& sums) {
+// The terms of a block, which go to e, if that is wanted; nothing goes to `later` yet. `gaps`: spread += the
+// terms times max - x_j. Calls meanwhile() halfway.
+template <bool gaps, int COUNT, class T, class Last, class Meanwhile>
+CSOFTMAX_INLINE void find_block_of_row(const T* x, T* e, const T* later, Last last, const Anchor<T>& anchor,
+                                       std::ptrdiff_t ahead, Exact<T>& spread, Vec<T> (&some)[COUNT],
+                                       Meanwhile meanwhile) {
     constexpr std::ptrdiff_t W = Vec<T>::LANES;
     const Anchor<T> anchors[1] = {anchor};
+    for (std::size_t k = 0; k < COUNT * W; k += LINE_BYTES / sizeof(T)) {
+        prefetch(x + k, ahead);
+        if (later) prefetch_to_write(later + k);
+    }
+    Vec<T> entries[COUNT];
+    load_block(x, last, -INFINITE<T>, entries);
+    terms(entries, anchors, some, meanwhile);
+    if (gaps) {
+        Exact<T> s = exact(broadcast(T(0)));
+        for (int k = 0; k < COUNT; ++k) add_gap(entries[k], some[k], anchor.max, s);
+        spread = add_any(spread, s);
+    }
+    if (e) {
+        for (int k = 0; k < COUNT - 1; ++k) store(e + k * W, some[k]);
+        store(e + (COUNT - 1) * W, some[COUNT - 1], last);
+    }
+}
+template <int COUNT, class T>
+CSOFTMAX_INLINE void set_peaks_apart(Vec<T> (&some)[COUNT], Vec<T> peak, Vec<T>& ties) {
+    for (int k = 0; k < COUNT; ++k) {
+        ties = ties + tie(some[k], peak);
+        some[k] = below(some[k], peak);
+    }
+}
+
+// The blocks of a row, or of what is left of one, are added to sums.sum, sums.spread and sums.ties.
+template <bool apart, bool gaps, class T>
+CSOFTMAX_INLINE void add_rest_of_row(const T* x, T* e, const T* later, std::ptrdiff_t n,
+                                     const Anchor<T>& anchor, std::ptrdiff_t ahead, RowSums<T>& sums) {
     const Vec<T> peak = anchor.peak.value;
-    Exact<T> sum = exact(broadcast(T(0))), spread = sum;
-    Vec<T> ties = broadcast(T(0));
+    Exact<T> sum = sums.sum, spread = sums.spread;
+    Vec<T> ties = sums.ties;
     for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) CSOFTMAX_INLINED {
         constexpr int COUNT = decltype(count)::value;
-        for (std::size_t k = 0; k < COUNT * W; k += 64 / sizeof(T)) {
-            prefetch(x + j + k, ahead);
-            if (later) prefetch_to_write(later + j + k);
-        }
-        Vec<T> entries[COUNT], some[COUNT];
-        load_block(x + j, last, -INFINITE<T>, entries);
-        terms(entries, anchors, some);
-        if (gaps) {
-            Exact<T> s = exact(broadcast(T(0)));
-            for (int k = 0; k < COUNT; ++k) add_gap(entries[k], some[k], anchor.max, s);
-            spread = add_any(spread, s);
-        }
-        if (e) {
-            for (int k = 0; k < COUNT - 1; ++k) store(e + j + k * W, some[k]);
-            store(e + j + (COUNT - 1) * W, some[COUNT - 1], last);
-        }
-        for (int k = 0; k < COUNT && apart; ++k) {
-            ties = ties + tie(some[k], peak);
-            some[k] = below(some[k], peak);
-        }
+        Vec<T> some[COUNT];
+        find_block_of_row<gaps>(x + j, e ? e + j : nullptr, later ? later + j : nullptr, last, anchor, ahead,
+                                spread, some, Nothing{});
+        if (apart) set_peaks_apart(some, peak, ties);
         if constexpr (COUNT == BLOCK)
             sum = add_pairs(sum, some[0] + some[1], some[2] + some[3]);
         else if constexpr (COUNT == 3)
@@ -169,6 +182,57 @@ CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, const T* later, std::ptr
     sums.sum = sum;
     sums.spread = spread;
     sums.ties = ties;
+}
+
+// sums.sum, spread <- those of the terms exp(x_j - max) * peak; `apart`: of those below the peak, whose ties are
+// counted.
+template <bool apart, bool gaps, class T>
+CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, const T* later, std::ptrdiff_t n,
+                                      const Anchor<T>& anchor, std::ptrdiff_t ahead,
+                                      RowSums<T>& sums) {
+    constexpr std::ptrdiff_t STEP = BLOCK * Vec<T>::LANES;
+    sums.sum = sums.spread = exact(broadcast(T(0)));
+    sums.ties = broadcast(T(0));
+    if (n >= STEP) {
+        Vec<T> some[BLOCK];
+        find_block_of_row<gaps>(x, e, later, Full{}, anchor, ahead, sums.spread, some, Nothing{});
+        if (apart) set_peaks_apart(some, anchor.peak.value, sums.ties);
+        sums.sum = two_sum(some[0] + some[1], some[2] + some[3]);
+        x += STEP;
+        n -= STEP;
+        if (e) e += STEP;
+        if (later) later += STEP;
+    }
+    add_rest_of_row<apart, gaps>(x, e, later, n, anchor, ahead, sums);
+}
+
+constexpr int OVERLAPPED = 6;  // blocks of a row from which on it is done like this:
+
+// The same with each block added up halfway through the terms of the next one, whose products take other units
+// than sums do. Most blocks have no peak.
+template <bool apart, bool gaps, class T>
+CSOFTMAX_APART void add_terms_overlapped(const T* x, T* e, const T* later, std::ptrdiff_t n,
+                                          const Anchor<T>& anchor_of_row, std::ptrdiff_t ahead,
+                                          RowSums<T>& sums) {
+    constexpr std::ptrdiff_t STEP = BLOCK * Vec<T>::LANES;
+    const Anchor<T> anchor = anchor_of_row;
+    const Vec<T> peak = anchor.peak.value;
+    Vec<T> ties = broadcast(T(0)), some[BLOCK], first = ties, second = ties;
+    Exact<T> sum = exact(ties), spread = sum;
+    const auto add = [&]() CSOFTMAX_INLINED { sum = add_pairs(sum, first, second); };
+    for (; n >= STEP; n -= STEP) {
+        find_block_of_row<gaps>(x, e, later, Full{}, anchor, ahead, spread, some, add);
+        if (apart && any(max(max(some[0], some[1]), max(some[2], some[3])) >= peak))
+            set_peaks_apart(some, peak, ties);
+        first = some[0] + some[1];
+        second = some[2] + some[3];
+        x += STEP;
+        if (e) e += STEP;
+        if (later) later += STEP;
+    }
+    add();
+    sums = {sum, sums.weight, spread, ties};
+    add_rest_of_row<apart, gaps>(x, e, later, n, anchor, ahead, sums);
 }
 
 // The same for the last n entries, COUNT registers, of a few rows side by side: a single sum of two, which

@@ -108,14 +108,19 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
             const bool ends = !short_rows && !gaps && lanes > 1 && 0 < rest && rest <= W;
             const std::ptrdiff_t before = short_rows ? 0 : ends ? n - rest : n;
             for (int i = 0; i < lanes && short_rows; ++i) ties[i] = {zero};
-            for (int i = 0; i < lanes && !short_rows; ++i) {
-                RowSums<T> sums;
-                add_terms_of_row<apart, gaps>(x(i), e(i), later(i), before, spread(rows.anchor, i),
-                                              p.ahead, sums);
-                sum[i] = sums.sum;
-                if (gaps) spreads[i] = sums.spread;
-                ties[i] = {sums.ties};
-            }
+            const auto add_rows = [&](auto add) CSOFTMAX_INLINED {
+                for (int i = 0; i < lanes; ++i) {
+                    RowSums<T> sums;
+                    add(x(i), e(i), later(i), before, spread(rows.anchor, i), p.ahead, sums);
+                    sum[i] = sums.sum;
+                    if (gaps) spreads[i] = sums.spread;
+                    ties[i] = {sums.ties};
+                }
+            };
+            if (n >= OVERLAPPED * BLOCK * W)
+                add_rows([](auto&&... of_row) CSOFTMAX_INLINED { add_terms_overlapped<apart, gaps>(of_row...); });
+            else if (!short_rows)
+                add_rows([](auto&&... of_row) CSOFTMAX_INLINED { add_terms_of_row<apart, gaps>(of_row...); });
             if (short_rows || ends) {
                 auto x_end = [&](int i) { return x(i) + before; };
                 auto e_end = [&](int i) { return e(i) ? e(i) + before : nullptr; };

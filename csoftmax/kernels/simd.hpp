@@ -275,6 +275,25 @@ template <class Mask, class T> CSOFTMAX_INLINE Vec<T> choose(Mask m, Vec<T> a, V
     return {m ? a.v : b.v};
 }
 
+// Whether a mask holds for any lane.
+template <class Mask> CSOFTMAX_INLINE bool any(Mask m) {
+    if constexpr (std::is_arithmetic_v<Mask>) {
+        return m;
+    } else {
+#if defined(CSOFTMAX_VECTOR_TYPES) && defined(__AVX512F__)
+        return _mm512_test_epi32_mask((__m512i)m, (__m512i)m) != 0;
+#elif defined(CSOFTMAX_VECTOR_TYPES) && defined(__AVX2__)
+        return _mm256_movemask_epi8((__m256i)m) != 0;
+#elif defined(CSOFTMAX_VECTOR_TYPES) && defined(__SSE2__)
+        return _mm_movemask_epi8((__m128i)m) != 0;
+#else
+        bool some = false;
+        for (std::size_t i = 0; i < sizeof m / sizeof m[0]; ++i) some |= m[i] != 0;
+        return some;
+#endif
+    }
+}
+
 // The larger of a and b; b where either is NaN (one instruction on x86).
 template <class T> CSOFTMAX_INLINE Vec<T> max(Vec<T> a, Vec<T> b) { return choose(a > b, a, b); }
 

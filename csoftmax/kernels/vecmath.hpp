@@ -52,11 +52,17 @@ CSOFTMAX_INLINE Vec<T> horner(const T (&coefficients)[N], Vec<T> x) {
 // processor finds too few of those steps to do at once.
 constexpr int TOGETHER = 4;
 
+struct Nothing {
+    CSOFTMAX_INLINE void operator()() const {}
+};
+constexpr int AFTERWARDS = 4;  // steps of a polynomial behind which there is time for something else
+
 // t = k ln 2 + r with |r| <= ln(2) / 2; exp(r) is 1 + h r. Finds r, h, and k + round for register i, where
-// rounds[i mod M] is ROUND, or near it. r is rounded once, as k * LN2[0] is exact.
-template <class T, int N, int M>
+// rounds[i mod M] is ROUND, or near it. r is rounded once, as k * LN2[0] is exact. Calls meanwhile() where the
+// processor waits for products, and sums could be done.
+template <class T, int N, int M, class Meanwhile = Nothing>
 CSOFTMAX_INLINE void reduce_exp(const Vec<T> (&t)[N], const Vec<T> (&rounds)[M], Vec<T> (&k_plus_round)[N],
-                                Vec<T> (&r)[N], Vec<T> (&h)[N]) {
+                                Vec<T> (&r)[N], Vec<T> (&h)[N], Meanwhile meanwhile = {}) {
     using C = Constants<T>;
     Vec<T> k[N];
     for (int i = 0; i < N; ++i) k_plus_round[i] = fma(t[i], broadcast(C::LOG2_E), rounds[i % M]);
@@ -64,8 +70,10 @@ CSOFTMAX_INLINE void reduce_exp(const Vec<T> (&t)[N], const Vec<T> (&rounds)[M],
     for (int i = 0; i < N; ++i) r[i] = fma(k[i], broadcast(-C::LN2[0]), t[i]);
     for (int i = 0; i < N; ++i) r[i] = fma(k[i], broadcast(-C::LN2[1]), r[i]);
     for (int i = 0; i < N; ++i) h[i] = broadcast(C::EXP[std::size(C::EXP) - 1]);
-    for (int n = std::size(C::EXP) - 2; n >= 0; --n)
+    for (int n = std::size(C::EXP) - 2; n >= 0; --n) {
+        if (n == AFTERWARDS - 1) meanwhile();
         for (int i = 0; i < N; ++i) h[i] = fma(h[i], r[i], broadcast(C::EXP[n]));
+    }
     for (int i = 0; i < N; ++i) h[i] = fma(h[i], r[i], broadcast(T(1)));
 }
 
@@ -104,15 +112,17 @@ template <class T> struct Anchor {
 // The terms of N registers x: exp(x - max) * peak, where peak lies within [0.7, 1.5) * 2^HEADROOM;
 // of M anchors, register i has the one at i mod M. NaN for NaN. Never subnormal, and never 0: a term
 // at the floor vanishes when it is divided by the sum.
-template <class T, int N, int M>
-CSOFTMAX_INLINE void terms(const Vec<T> (&x)[N], const Anchor<T> (&anchors)[M], Vec<T> (&e)[N]) {
+template <class T, int N, int M, class Meanwhile = Nothing>
+CSOFTMAX_INLINE void terms(const Vec<T> (&x)[N], const Anchor<T> (&anchors)[M], Vec<T> (&e)[N],
+                           Meanwhile meanwhile = {}) {
     if constexpr (BY_LIBRARY<T>) {
+        meanwhile();
         for (int i = 0; i < N; ++i) e[i] = {std::exp((x[i] - anchors[i % M].shift).v)};
     } else {
         Vec<T> t[N], rounds[M], k[N], r[N], h[N];
         for (int i = 0; i < N; ++i) t[i] = max(anchors[i % M].floor, x[i] - anchors[i % M].shift);
         for (int i = 0; i < M; ++i) rounds[i] = anchors[i].round;
-        reduce_exp(t, rounds, k, r, h);
+        reduce_exp(t, rounds, k, r, h, meanwhile);
         for (int i = 0; i < N; ++i) {
             Vec<T> scale = from_bits<T>(bits(k[i]) << Constants<T>::MANTISSA_BITS);
             e[i] = fma(h[i], r[i] * scale, scale);
