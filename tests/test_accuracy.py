@@ -193,6 +193,21 @@ def test_maxima_midway_between_powers_of_2(compiled: ModuleType, classes: int, d
         assert ulps(log_p.take(0, axis), want).max() <= 3
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [45, 210, 500])
+def test_maxima_anywhere(compiled: ModuleType, classes: int, dtype: Any) -> None:
+    """Wherever a maximum is, once or twice, its log-probability has the digits of other terms."""
+    gap, i = 20, np.arange(classes)
+    x = np.full((classes, classes), -gap, dtype)
+    x[i, i] = x[i[::3], (7 * i[::3] + 3) % classes] = 0
+    ties = (x == 0).sum(1).astype(np.longdouble)
+    assert set(ties) == {1, 2}
+    want = -np.log(ties) - np.log1p((classes - ties) / ties * np.exp(np.longdouble(-gap)))
+    for axis in (1, 0):
+        log_p = compiled.log_softmax(x.T.copy() if axis == 0 else x, axis)
+        assert ulps(log_p[i, i], want).max() <= 3
+
+
 OPTIONS = {
     "none": {},
     "class weights": {"class_weight": True},

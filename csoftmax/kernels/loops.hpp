@@ -136,6 +136,40 @@ CSOFTMAX_INLINE void add_terms(const T* e, std::ptrdiff_t stride, std::ptrdiff_t
         add_all_terms<false>(e, stride, steps, order, rows, vectors);
 }
 
+// Both at once, the peaks apart, for whole blocks of classes that go to the lanes of a sum in turn: each is added up
+// halfway through the terms of the next one (row_loops.hpp). Returns how many classes that were.
+template <class T>
+CSOFTMAX_APART std::ptrdiff_t add_blocks_of_columns(const T* x, std::ptrdiff_t stride, T* e,
+                                                    std::ptrdiff_t e_stride, std::ptrdiff_t steps, Order order,
+                                                    Row<T>* rows, std::ptrdiff_t vectors) {
+    constexpr int W = Vec<T>::LANES;
+    const std::ptrdiff_t registers = order.registers, step = BLOCK * registers;
+    const std::ptrdiff_t whole = registers > 1 ? steps - steps % step : 0;
+    for (std::ptrdiff_t v = 0; v < vectors && whole > 0; ++v) {
+        const Anchor<T> anchors[1] = {rows[v].anchor};
+        const Vec<T> peak = anchors[0].peak.value;
+        Vec<T> ties = broadcast(T(0)), first = ties, second = ties;
+        Exact<T>* lane = rows[v].sum.lanes;
+        const auto add = [&]() CSOFTMAX_INLINED { *lane = add_pairs(*lane, first, second); };
+        for (std::ptrdiff_t block = 0; block < whole; block += step)
+            for (std::ptrdiff_t i = 0; i < registers; ++i) {
+                const T* from = x + (block + i) * stride + v * W;
+                Vec<T> some[BLOCK];
+                for (int k = 0; k < BLOCK; ++k) some[k] = load(from + k * registers * stride);
+                terms(some, anchors, some, add);
+                for (int k = 0; k < BLOCK && e; ++k)
+                    store(e + (block + i + k * registers) * e_stride + v * W, some[k]);
+                set_rare_peaks_apart(some, peak, ties);
+                first = some[0] + some[1];
+                second = some[2] + some[3];
+                lane = rows[v].sum.lanes + i;
+            }
+        add();
+        rows[v].ties = rows[v].ties + ties;
+    }
+    return whole;
+}
+
 // out_j <- what compute(registers, j) makes of x_j in their place, for M registers of rows side by side. Lines
 // that are not streamed are asked for AHEAD classes before: the processor does not foresee such strides.
 template <int M, class How, class T, class Compute>

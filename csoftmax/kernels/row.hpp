@@ -252,6 +252,21 @@ template <class T> CSOFTMAX_INLINE Vec<T> tie(Vec<T> e, Vec<T> peak) {
     return choose(e >= peak, broadcast(T(1)), broadcast(T(0)));
 }
 
+template <int COUNT, class T>
+CSOFTMAX_INLINE void set_peaks_apart(Vec<T> (&some)[COUNT], Vec<T> peak, Vec<T>& ties) {
+    for (int k = 0; k < COUNT; ++k) {
+        ties = ties + tie(some[k], peak);
+        some[k] = below(some[k], peak);
+    }
+}
+// The same where most blocks have no peak: they are asked, unless masks do it in hardly more time.
+template <class T>
+CSOFTMAX_INLINE void set_rare_peaks_apart(Vec<T> (&some)[BLOCK], Vec<T> peak, Vec<T>& ties) {
+    constexpr bool masks = REGISTER_BYTES >= 64;
+    if (masks || any(max(max(some[0], some[1]), max(some[2], some[3])) >= peak))
+        set_peaks_apart(some, peak, ties);
+}
+
 // One of two values, by whether the term e is `peak`.
 template <class T>
 CSOFTMAX_INLINE Vec<T> at_or_below_peak(Vec<T> e, Vec<T> at, Vec<T> below, Vec<T> peak) {

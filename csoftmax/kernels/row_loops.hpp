@@ -151,13 +151,6 @@ CSOFTMAX_INLINE void find_block_of_row(const T* x, T* e, const T* later, Last la
         store(e + (COUNT - 1) * W, some[COUNT - 1], last);
     }
 }
-template <int COUNT, class T>
-CSOFTMAX_INLINE void set_peaks_apart(Vec<T> (&some)[COUNT], Vec<T> peak, Vec<T>& ties) {
-    for (int k = 0; k < COUNT; ++k) {
-        ties = ties + tie(some[k], peak);
-        some[k] = below(some[k], peak);
-    }
-}
 
 // The blocks of a row, or of what is left of one, are added to sums.sum, sums.spread and sums.ties.
 template <bool apart, bool gaps, class T>
@@ -209,7 +202,7 @@ CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, const T* later, std::ptr
 constexpr int OVERLAPPED = 6;  // blocks of a row from which on it is done like this:
 
 // The same with each block added up halfway through the terms of the next one, whose products take other units
-// than sums do. Most blocks have no peak.
+// than sums do.
 template <bool apart, bool gaps, class T>
 CSOFTMAX_APART void add_terms_overlapped(const T* x, T* e, const T* later, std::ptrdiff_t n,
                                           const Anchor<T>& anchor_of_row, std::ptrdiff_t ahead,
@@ -222,8 +215,7 @@ CSOFTMAX_APART void add_terms_overlapped(const T* x, T* e, const T* later, std::
     const auto add = [&]() CSOFTMAX_INLINED { sum = add_pairs(sum, first, second); };
     for (; n >= STEP; n -= STEP) {
         find_block_of_row<gaps>(x, e, later, Full{}, anchor, ahead, spread, some, add);
-        if (apart && any(max(max(some[0], some[1]), max(some[2], some[3])) >= peak))
-            set_peaks_apart(some, peak, ties);
+        if (apart) set_rare_peaks_apart(some, peak, ties);
         first = some[0] + some[1];
         second = some[2] + some[3];
         x += STEP;

@@ -20,6 +20,8 @@ CSOFTMAX_INLINE bool sweeps_rows(const T*, Operation operation, const Problem& p
 }
 
 constexpr std::size_t FETCHED_PAIR = 4096;  // bytes of rows of a pair whose next ones are asked for
+// Bytes ahead of terms that stay in the result, or 0: wide registers of them come fast enough to be in their own way.
+constexpr std::size_t FETCHED_TERMS = REGISTER_BYTES < 64 ? 2048 : 0;
 
 // One sweep over the classes j0 <= j < j1, at most a chunk, of the rows lane <= i < lane + lanes, at
 // most LANES of them: all of each, or of a single row. `keep`: the terms stay in `out` until the results
@@ -62,7 +64,12 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
         one_word[0] = zero;  // GCC does not see that there is a row
         Single<T> ties[W];
         auto e = [&](int i) { return kept ? out(i) : nullptr; };
+        // Lines of the result that are asked for, as they are soon to be written.
         auto later = [&](int i) { return operation == LOG_SOFTMAX && !p.streamed ? out(i) : nullptr; };
+        auto sooner = [&](int i) {
+            const bool terms = FETCHED_TERMS != 0 && kept && p.out_ahead != 0;
+            return terms ? out(i) + FETCHED_TERMS / sizeof(T) : later(i);
+        };
         const bool fetched = p.out_ahead != 0 && n * sizeof(T) <= FETCHED_PAIR;
         auto block_at = [&](int i) {
             return [&, i](std::ptrdiff_t j, auto count, auto last) CSOFTMAX_INLINED {
@@ -108,19 +115,21 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
             const bool ends = !short_rows && !gaps && lanes > 1 && 0 < rest && rest <= W;
             const std::ptrdiff_t before = short_rows ? 0 : ends ? n - rest : n;
             for (int i = 0; i < lanes && short_rows; ++i) ties[i] = {zero};
-            const auto add_rows = [&](auto add) CSOFTMAX_INLINED {
+            const auto add_rows = [&](auto add, auto asked_for) CSOFTMAX_INLINED {
                 for (int i = 0; i < lanes; ++i) {
                     RowSums<T> sums;
-                    add(x(i), e(i), later(i), before, spread(rows.anchor, i), p.ahead, sums);
+                    add(x(i), e(i), asked_for(i), before, spread(rows.anchor, i), p.ahead, sums);
                     sum[i] = sums.sum;
                     if (gaps) spreads[i] = sums.spread;
                     ties[i] = {sums.ties};
                 }
             };
             if (n >= OVERLAPPED * BLOCK * W)
-                add_rows([](auto&&... of_row) CSOFTMAX_INLINED { add_terms_overlapped<apart, gaps>(of_row...); });
+                add_rows([](auto&&... of_row) CSOFTMAX_INLINED { add_terms_overlapped<apart, gaps>(of_row...); },
+                         sooner);
             else if (!short_rows)
-                add_rows([](auto&&... of_row) CSOFTMAX_INLINED { add_terms_of_row<apart, gaps>(of_row...); });
+                add_rows([](auto&&... of_row) CSOFTMAX_INLINED { add_terms_of_row<apart, gaps>(of_row...); },
+                         later);
             if (short_rows || ends) {
                 auto x_end = [&](int i) { return x(i) + before; };
                 auto e_end = [&](int i) { return e(i) ? e(i) + before : nullptr; };

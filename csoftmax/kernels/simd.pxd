@@ -98,6 +98,8 @@ cdef extern from "loops.hpp" namespace "csoftmax" nogil:
     void find_terms[T](const T* x, ptrdiff_t stride, T* e, ptrdiff_t e_stride, ptrdiff_t steps,
                        const Row[T]* rows, ptrdiff_t vectors)
     void find_maxima[T](const T* x, ptrdiff_t stride, ptrdiff_t steps, Row[T]*, ptrdiff_t vectors)
+    ptrdiff_t add_blocks_of_columns[T](const T* x, ptrdiff_t stride, T* e, ptrdiff_t e_stride, ptrdiff_t steps,
+                                       Order, Row[T]*, ptrdiff_t vectors)
     void add_terms[T](const T* e, ptrdiff_t stride, ptrdiff_t steps, bint apart, Order, Row[T]*,
                       ptrdiff_t vectors)
     void add_products[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride,

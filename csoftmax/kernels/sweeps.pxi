@@ -77,8 +77,9 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
                         Py_ssize_t y_stride, Weights[real] w, real* e, Py_ssize_t e_stride,
                         Py_ssize_t steps, bint weighted, Order order, Row[real]* rows,
                         Py_ssize_t vectors) noexcept nogil:
-    # `steps` registers of classes of `vectors` registers of rows. The terms go to e, strip by strip.
-    cdef Py_ssize_t W = lanes_of(x), first = 0, count, v
+    # `steps` registers of classes of `vectors` registers of rows. The terms go to e, strip by strip, if anything
+    # reads them there.
+    cdef Py_ssize_t W = lanes_of(x), first = 0, count, done, v
     cdef Py_ssize_t strip = STRIP if order.fold else steps
     while first < steps:
         count = min(strip, steps - first)
@@ -86,11 +87,16 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
             add_weights(x, stride, w, count, order, rows, vectors)
             w.data += count * w.stride
         if not takes_pair(operation) and operation != LOGSUMEXP_AGAIN:
+            done = 0
             if order.fold:
                 find_row_terms(x, e, count, rows)
             else:
-                find_terms(x, stride, e, e_stride, count, rows, vectors)
-            add_terms(e, e_stride, count, operation != SOFTMAX, order, rows, vectors)
+                if operation != SOFTMAX:
+                    done = add_blocks_of_columns(
+                        x, stride, e if keeps_terms(operation) or operation == ENTROPY else NULL, e_stride, count,
+                        order, rows, vectors)
+                find_terms(x + done * stride, stride, e + done * e_stride, e_stride, count - done, rows, vectors)
+            add_terms(e + done * e_stride, e_stride, count - done, operation != SOFTMAX, order, rows, vectors)
             if operation == ENTROPY:
                 add_entropy(x, stride, e, e_stride, count, order, rows, vectors)
         elif operation == SOFTMAX_VJP:

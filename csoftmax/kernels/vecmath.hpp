@@ -52,14 +52,15 @@ CSOFTMAX_INLINE Vec<T> horner(const T (&coefficients)[N], Vec<T> x) {
 // processor finds too few of those steps to do at once.
 constexpr int TOGETHER = 4;
 
+// What else is done halfway through an exp: sums take other units than its products. The processor itself does
+// not look ahead that far.
 struct Nothing {
     CSOFTMAX_INLINE void operator()() const {}
 };
-constexpr int AFTERWARDS = 4;  // steps of a polynomial behind which there is time for something else
+constexpr int AFTERWARDS = 4;  // coefficients that come after that
 
 // t = k ln 2 + r with |r| <= ln(2) / 2; exp(r) is 1 + h r. Finds r, h, and k + round for register i, where
-// rounds[i mod M] is ROUND, or near it. r is rounded once, as k * LN2[0] is exact. Calls meanwhile() where the
-// processor waits for products, and sums could be done.
+// rounds[i mod M] is ROUND, or near it. r is rounded once, as k * LN2[0] is exact.
 template <class T, int N, int M, class Meanwhile = Nothing>
 CSOFTMAX_INLINE void reduce_exp(const Vec<T> (&t)[N], const Vec<T> (&rounds)[M], Vec<T> (&k_plus_round)[N],
                                 Vec<T> (&r)[N], Vec<T> (&h)[N], Meanwhile meanwhile = {}) {
