@@ -205,8 +205,8 @@ constexpr int OVERLAPPED = 6;  // blocks of a row from which on it is done like 
 // than sums do.
 template <bool apart, bool gaps, class T>
 CSOFTMAX_APART void add_terms_overlapped(const T* x, T* e, const T* later, std::ptrdiff_t n,
-                                          const Anchor<T>& anchor_of_row, std::ptrdiff_t ahead,
-                                          RowSums<T>& sums) {
+                                         const Anchor<T>& anchor_of_row, std::ptrdiff_t ahead,
+                                         RowSums<T>& sums) {
     constexpr std::ptrdiff_t STEP = BLOCK * Vec<T>::LANES;
     const Anchor<T> anchor = anchor_of_row;
     const Vec<T> peak = anchor.peak.value;

@@ -65,6 +65,7 @@ template <class T, int N, int M, class Meanwhile = Nothing>
 CSOFTMAX_INLINE void reduce_exp(const Vec<T> (&t)[N], const Vec<T> (&rounds)[M], Vec<T> (&k_plus_round)[N],
                                 Vec<T> (&r)[N], Vec<T> (&h)[N], Meanwhile meanwhile = {}) {
     using C = Constants<T>;
+    static_assert(std::size(C::EXP) > AFTERWARDS, "meanwhile() is called");
     Vec<T> k[N];
     for (int i = 0; i < N; ++i) k_plus_round[i] = fma(t[i], broadcast(C::LOG2_E), rounds[i % M]);
     for (int i = 0; i < N; ++i) k[i] = k_plus_round[i] - rounds[i % M];
