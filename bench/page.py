@@ -7,6 +7,7 @@ from pathlib import Path
 
 import report
 
+VARIES = ("machine", "load", "cells", "growth")
 DOCS = Path(__file__).parents[1] / "docs"
 FRAME = """\
 # Benchmarks
@@ -28,7 +29,8 @@ result is compared with that of the NumPy twin, `csoftmax.reference`; what diffe
 timed. Then all candidates run in one process, in each round once and in random order, after a
 warm-up that does not count; calls shorter than half a millisecond are repeated up to that. Only
 times of the same round are divided by each other. The process is bound to as many processors as
-there are threads. `--peers torch` measures one peer alone, should two not bear each other.
+there are threads. `--peers torch` measures one peer alone, should two not bear each other; files of
+a few cells each (`--only`), from one machine, are put together.
 
 What the peers run. twin: plain NumPy. SciPy, scikit-learn: their functions as they are;
 scikit-learn's loss is told where to write. torch: `out=`, and for losses the operators that
@@ -61,8 +63,36 @@ def plot_name(run: report.Run) -> str:
     return f"benchmarks-{run['threads']}.png"
 
 
+def joined(runs: list[report.Run]) -> list[report.Run]:
+    """The runs, those of the same machine, threads and candidates in one."""
+    from cells import cells  # not before compare.py has bound the process to its processors
+
+    wholes: list[report.Run] = []
+    for run in runs:
+        for whole in wholes:
+            if "cells" in run and alike(whole, run):
+                whole["cells"] += run["cells"]
+                break
+        else:
+            wholes.append(run | {"cells": [*run["cells"]]} if "cells" in run else run)
+    order = {report.name_of(cell._asdict()): number for number, cell in enumerate(cells())}
+    for whole in wholes:
+        whole.get("cells", []).sort(key=lambda r: order.get(report.name_of(r), len(order)))
+    return wholes
+
+
+def alike(one: report.Run, other: report.Run) -> bool:
+    """Whether two runs differ in nothing but their cells, and the load before."""
+    kept = [
+        {key: value for key, value in (*run.items(), *run["machine"].items()) if key not in VARIES}
+        for run in (one, other)
+    ]
+    return kept[0] == kept[1]
+
+
 def write(runs: list[report.Run], folder: Path = DOCS) -> None:
     folder.mkdir(exist_ok=True)
+    runs = joined(runs)
     lines = [line for run in runs for line in section(run)]
     text = "\n".join([FRAME.rstrip(), *lines]) + "\n"
     (folder / "benchmarks.md").write_text(text, encoding="utf-8")

@@ -17,7 +17,7 @@ from csoftmax import reference
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 from cells import FUNCTIONS, LOSSES, SCORES, Cell, cells, inputs, numpy_call
 from comparison import check
-from page import write
+from page import joined, write
 from report import digits
 
 COMPARE = Path(__file__).parents[1] / "bench" / "compare.py"
@@ -62,6 +62,21 @@ def test_one_cell(tmp_path: Path) -> None:
     page = (tmp_path / "docs" / "benchmarks.md").read_text()
     assert f"**{digits(median)}** twin |" in page
     assert (tmp_path / "docs" / "benchmarks-1.png").exists()
+
+
+def test_files_of_some_cells_are_put_together() -> None:
+    records = [
+        {"function": c.function, "dtype": c.dtype, "shape": [*c.shape], "axis": c.axis}
+        for c in cells()[:4]
+    ]
+
+    def of(threads: int, *chosen: int, load: float = 0) -> dict[str, Any]:
+        some = [records[i] for i in chosen]
+        return {"machine": {"cpu": "one", "load": load}, "threads": threads, "cells": some}
+
+    growth = {"machine": {"cpu": "one", "load": 0}, "threads": 1, "growth": []}
+    found = joined([of(1, 2, 1), of(2, 3), of(1, 3, 0, load=1), growth])
+    assert found == [of(1, 0, 1, 2, 3), of(2, 3), growth]
 
 
 @pytest.mark.parametrize(
