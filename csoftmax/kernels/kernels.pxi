@@ -9,6 +9,8 @@ ctypedef fused real:
 include "softmax.pxi"
 include "cross_entropy.pxi"
 include "scores.pxi"
+include "groups.pxi"
+include "few_classes.pxi"
 include "sweeps.pxi"
 include "long_rows.pxi"
 include "ufuncs.pxi"

@@ -1,0 +1,377 @@
+# groups.pxi - how the rows of a matrix (lanes x n) are cut into groups, and what is done with each.
+#
+# `run` chooses the form of the groups by layout, n and operation:
+#     column form    up to MAX_VECTORS registers of rows side by side, each class a step
+#     row form       ("fold") a few rows that are swept one by one, along their registers
+# and whether they are worked on where they are ("direct"), by way of a dense tile, or packed; whether results go
+# past the caches ("streamed"), and what is asked for ahead. Threads share the groups or, where there are fewer long
+# rows than threads, the chunks of each row; neither changes a bit of a result. `run_group` then calls the sweeps
+# (sweeps.pxi), or what does without them (few_classes.pxi and few_classes.hpp, wide_columns.hpp).
+from cython.parallel cimport prange, threadid
+from libc.stdlib cimport free, malloc
+
+cdef enum:
+    TRANSPOSED_BYTES = 3072  # of rows that are transposed together, four registers at least
+    NARROW = 48            # contiguous rows up to here are worth transposing if nothing is written
+    GATHER = 2             # times the work of a register that is gathered entry by entry
+    IN_PLACE = 16          # classes of columns that need no tile;
+    PAIR_IN_PLACE = 524288  # nor bytes of a pair of operands, which the second cache keeps,
+    WAY = 4096             # unless classes are a multiple of these bytes apart and share few sets;
+    WIDE_BYTES = 16384     # of each class in a group of columns that are multiplied where they are
+    PACKED_WIDTH = 4       # nor a pair that could be packed in fewer registers of rows
+    PACKED_BYTES = 1048576  # for all classes of all threads' groups, if a tile is too small: half of
+                           # it beyond that width, as caches hold what comes next as well
+    STREAMED_BYTES = 16000000  # of a result, half of a usual last-level cache
+    STREAMED_ROW = 32768   # and of each row, whose ends are not streamed,
+    STREAMED_PAIR = 5120   # unless it takes two rows to make it;
+    STREAMED_RUN = 2048    # of each class in a group, which has ragged ends, too;
+    STREAMED_CLASSES = 512  # of columns where one entry is put right afterwards
+    WIDE = 64              # bytes of a register from which on terms are found again sooner than read again
+    SHORT_ROW = 256        # bytes of rows up to which a group in row form has two registers of rows: what
+                           # is done across the lanes of one overlaps with the sweep over the other's
+    GROUP_BYTES = 16384    # of rows that a group in row form has;
+    FETCHED_GROUP = 8192   # where lines of the next result are asked for before it is written;
+    FETCHED_BYTES = 1048576  # of rows beyond which that is done, for
+    FETCHED_ROW = 262144   # rows up to these
+    PAIR_BYTES = 4096      # where memory is all that takes time, reads and writes take turns sooner
+    SERIAL_BELOW = 65536   # entries that do not pay for waking threads
+    SHARE = 16384          # entries that each thread gets at least
+
+
+cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept nogil:
+    # Chooses form, group and threads, and goes over all groups.
+    cdef Py_ssize_t W = lanes_of(tag)
+    cdef Py_ssize_t n = max(p.n, <Py_ssize_t> 1)
+    cdef Py_ssize_t vectors = (p.lanes + W - 1) // W
+    cdef Py_ssize_t groups, g, row_vectors, room, rows = p.outer * p.lanes
+    cdef Py_ssize_t row
+    cdef bint fetched
+    cdef real* packed = NULL
+    threads = <int> min(<Py_ssize_t> threads, rows * n // SHARE + 1)
+    if operation == SAMPLE:
+        sample_rows(tag, p, threads)
+        return
+    p.row_threads = 1
+    p.ahead = p.out_ahead = p.packed = p.head = 0
+    p.streamed = p.wide = False
+    p.piecewise = p.n > CHUNK and not takes_pair(operation) and operation != ENTROPY
+    p.kept = False
+    row_vectors = p.lanes * ((n + W - 1) // W)
+    if are_short_products(tag, operation, p):
+        p.width = 1
+        p.tile_classes = n
+        p.direct = True
+        p.group = max(<Py_ssize_t> 1, min(<Py_ssize_t> 4096 // n, rows // threads))
+    elif are_wide_columns(tag, operation, p):
+        share_wide_columns(tag, operation, p, threads)
+    elif W > 1 and (n <= FEW
+                  or (n <= NARROW and operation == LOGSUMEXP and vectors * n <= row_vectors)
+                  or (p.lanes > 1 and lanes_adjacent(p.x)
+                      and vectors * n < GATHER * row_vectors)):
+        vectors = max(<Py_ssize_t> 1, min(<Py_ssize_t> min(MAX_VECTORS, MAX_LANES // W),
+                                                   p.outer * vectors // threads))
+        room = PACKED_BYTES // threads // (sizeof(real) * tiles_of(operation, p) * W * n)
+        if (lanes_adjacent(p.x) and vectors * n * W > TILE and n <= CHUNK
+                and room * W * <Py_ssize_t> sizeof(real) >= 128
+                and not (takes_pair(operation) and room < PACKED_WIDTH
+                         and is_direct(operation, p, sizeof(real), True))):
+            vectors = min(vectors, max(min(room, <Py_ssize_t> PACKED_WIDTH), room // 2))
+            p.packed = tiles_of(operation, p) * W * n
+        elif 2 * n * W <= TILE:               # two registers a class make a cache line
+            vectors = min(vectors, max(<Py_ssize_t> 2, TILE // (n * W * tiles_of(operation, p))))
+        if not lanes_adjacent(p.x):
+            vectors = min(vectors, max(<Py_ssize_t> 4, TRANSPOSED_BYTES // (n * W * <Py_ssize_t> sizeof(real))))
+        if vectors * n * W > TILE:            # whole blocks in each tile
+            vectors = min(vectors, max(<Py_ssize_t> 1, TILE // (W * W * BLOCK)))
+        p.packed *= vectors
+        p.width = p.group = vectors * W
+        p.head = lanes_before_line(operation, p, sizeof(real))
+        p.tile_classes = CHUNK
+        while p.tile_classes * p.width > TILE:
+            p.tile_classes //= 2
+        if p.n * p.width <= TILE:
+            p.tile_classes = n
+        p.direct = (is_direct(operation, p, sizeof(real), True)
+                    and pays_directly(operation, p, sizeof(real)))
+        p.streamed = is_streamed(operation, p, sizeof(real))
+    else:
+        p.width = p.group = 1
+        p.tile_classes = CHUNK
+        p.direct = is_direct(operation, p, sizeof(real), False) and sweeps_rows(tag, operation, p)
+        if p.x.temperature != 1 and threads > 1 and rows < 2 * threads:
+            p.direct = False
+        if p.direct:
+            p.streamed = is_streamed(operation, p, sizeof(real))
+            row = n * <Py_ssize_t> sizeof(real)
+            p.kept = (keeps_pieces(operation, p)
+                      and (rows * row < STREAMED_BYTES or W * <Py_ssize_t> sizeof(real) < WIDE))
+            fetched = (writes_rows(operation) and operation != LOG_SOFTMAX and p.out.data != NULL
+                       and not p.streamed and row <= FETCHED_ROW and rows * row > FETCHED_BYTES)
+            p.group = ((PAIR_BYTES if takes_pair(operation) else
+                        FETCHED_GROUP if fetched else GROUP_BYTES)
+                       // (row * tiles_of(operation, p)))
+            p.group = max(<Py_ssize_t> 1, min(p.group, rows // threads))
+            if p.group > W:
+                p.group = 2 * W if p.group >= 2 * W and row <= SHORT_ROW else W
+            if p.piecewise and not p.kept:
+                p.ahead = CHUNK * sizeof(real)
+            elif p.lanes > p.group:
+                p.ahead = p.group * p.x.lane_stride
+                if fetched:
+                    p.out_ahead = p.group * p.out.lane_stride
+        if rows < 2 * threads and p.n > 2 * CHUNK:
+            p.row_threads = threads
+            threads = 1
+            if p.direct and p.piecewise and not p.kept:
+                p.ahead = wave_of_threads(tag, p.row_threads) * CHUNK * <Py_ssize_t> sizeof(real)
+    if p.packed and (p.wide or not p.direct):
+        packed = <real*> malloc(threads * p.packed * sizeof(real))
+    if packed == NULL:                        # or no memory: in tiles, again and again
+        p.packed = 0
+        if p.wide:
+            p.wide = p.direct = p.streamed = False
+            p.group, p.head = W, 0
+    groups = p.outer * groups_of_matrix(p)
+    if threads == 1 or groups == 1:
+        for g in range(groups):
+            run_numbered_group(packed, operation, p, g)
+    else:
+        for g in prange(groups, num_threads=<int> min(groups, <Py_ssize_t> threads),
+                        schedule="static"):
+            run_numbered_group(packed + threadid() * p.packed, operation, p, g)
+    free(packed)
+
+
+cdef void run_numbered_group(real* packed, Operation operation, const Problem& p,
+                             Py_ssize_t number) noexcept nogil:
+    cdef real* tag = NULL
+    cdef Py_ssize_t groups = groups_of_matrix(p), W = lanes_of(tag)
+    cdef Py_ssize_t outer = 0 if p.outer == 1 else number // groups
+    cdef Py_ssize_t lane = (number - outer * groups) * p.group, end
+    cdef Problem part
+    if p.wide:
+        end = p.lanes if number == (outer + 1) * groups - 1 else p.head + lane + p.group
+        if lane > 0:
+            lane += p.head
+    else:
+        if p.head > 0:
+            lane = max(<Py_ssize_t> 0, lane - p.group + p.head)
+        end = min(p.head if lane < p.head else lane + p.group, p.lanes)
+    if outer == 0 and (p.width == 1 or p.wide or end - lane == p.group):
+        run_group(packed, operation, p, lane, end - lane)
+    else:
+        part = matrix(p, outer)
+        if p.width > 1:                       # no more registers than there are rows for
+            part.width = (end - lane + W - 1) // W * W
+        run_group(packed, operation, part, lane, end - lane)
+
+
+cdef inline Py_ssize_t groups_of_matrix(const Problem& p) noexcept nogil:
+    if p.wide:
+        # less than a register that is left over belongs to the last one
+        return max(<Py_ssize_t> 1, (p.lanes - p.head + p.group - p.width) // p.group)
+    return (p.head > 0) + (p.lanes - p.head + p.group - 1) // p.group
+
+
+cdef inline Py_ssize_t lanes_before_line(Operation operation, const Problem& p,
+                                         Py_ssize_t size) noexcept nogil:
+    # Of columns whose classes are whole lines of the cache apart; the result, if that has columns. No more
+    # than a group has, which would be passed over.
+    cdef View view = p.out if p.out.data != NULL and writes_rows(operation) else p.x
+    cdef Py_ssize_t distance = view.class_stride | (0 if p.outer == 1 else view.outer_stride)
+    if p.lanes < 2 * p.group or p.group * size < LINE or view.lane_stride != size or distance % LINE != 0:
+        return 0
+    return (-<Py_ssize_t> view.data & (LINE - 1)) // size
+
+
+cdef bint is_direct(Operation operation, const Problem& p, Py_ssize_t size,
+                    bint columns) noexcept nogil:
+    # Whether all operands hold neighbouring classes (columns: rows) side by side, and the terms can
+    # be kept in `out`: the target probabilities are still needed then.
+    # Quotients go by way of the tile, or row by row to where softmax and log_softmax put their result.
+    if p.x.temperature != 1 and (columns or operation not in (SOFTMAX, LOG_SOFTMAX)):
+        return False
+    if operation == CROSS_ENTROPY and p.label == NULL and p.out.data == p.y.data:
+        return False
+    cdef bint direct = plain(p.x, p.x.lane_stride if columns else p.x.class_stride, size)
+    if takes_pair(operation):
+        direct = direct and plain(p.y, p.y.lane_stride if columns else p.y.class_stride, size)
+    if writes_rows(operation) and p.out.data != NULL:
+        direct = direct and plain(p.out, p.out.lane_stride if columns else p.out.class_stride, size)
+    return direct
+
+
+cdef bint pays_directly(Operation operation, const Problem& p, Py_ssize_t size) noexcept nogil:
+    # Whether a group of columns is better left where it is than copied to tiles.
+    if p.n <= IN_PLACE:
+        return True
+    if takes_pair(operation) and p.x.class_stride % WAY != 0:
+        if 2 * p.n * p.width * size <= PAIR_IN_PLACE:
+            return True
+    # Otherwise it is copied for each sweep, and the terms are found twice.
+    if p.packed or p.n <= p.tile_classes:
+        return False
+    return takes_pair(operation) or keeps_terms(operation)
+
+
+cdef inline bint is_aligned(const View& view, Py_ssize_t size) noexcept nogil:
+    # Whether every row begins at an address that is one of an entry.
+    return (<Py_ssize_t> view.data | view.lane_stride | view.outer_stride) & (size - 1) == 0
+
+
+cdef bint is_streamed(Operation operation, const Problem& p, Py_ssize_t size) noexcept nogil:
+    # Whether the writing sweep goes past the caches: what it writes would not fit there, and is
+    # neither an operand nor read again.
+    if p.out.data == NULL or not writes_rows(operation) or not is_aligned(p.out, size):
+        return False
+    if p.width == 1 and (not p.direct
+                         or p.n * size < (STREAMED_PAIR if takes_pair(operation) else STREAMED_ROW)
+                         or (keeps_terms(operation) and not p.piecewise)):
+        return False
+    if p.width > 1 and (not writes_columns(operation, p, size) or p.out.class_stride % LINE != 0
+                        or (p.direct and keeps_terms(operation) and not p.piecewise)
+                        or (p.label != NULL and p.n < STREAMED_CLASSES)):
+        return False
+    return (p.outer * p.lanes * p.n * size >= STREAMED_BYTES
+            and p.out.data != p.x.data and not (takes_pair(operation) and p.out.data == p.y.data))
+
+
+cdef inline bint are_short_products(const real* tag, Operation operation,
+                                    const Problem& p) noexcept nogil:
+    # Whether the rows of a vector-Jacobian product are short, and multiplied where they are.
+    cdef Py_ssize_t size = sizeof(real)
+    if operation != SOFTMAX_VJP or not multiplies_rows(tag, p.n):
+        return False
+    return (is_direct(operation, p, size, False) and is_aligned(p.x, size) and is_aligned(p.y, size)
+            and is_aligned(p.out, size))
+
+
+cdef inline bint are_wide_columns(const real* tag, Operation operation, const Problem& p) noexcept nogil:
+    # Whether columns are multiplied where they are, along the rows.
+    return (operation == SOFTMAX_VJP and p.n > FEW_CLASSES and lanes_of(tag) > 1
+            and p.lanes > 2 * lanes_of(tag) and is_direct(operation, p, sizeof(real), True))
+
+
+cdef inline void share_wide_columns(real* tag, Operation operation, Problem& p, int threads) noexcept nogil:
+    # Groups of one width, but for the first, which goes on to a line of the cache, and the last.
+    cdef Py_ssize_t size = sizeof(real), W = lanes_of(tag), rest, groups
+    p.wide = p.direct = True
+    p.width = W
+    p.tile_classes = TILE // W
+    p.group = WIDE_BYTES // size
+    p.group = min(p.group, PACKED_BYTES // threads * p.group // bytes_of_columns(tag, p.group))
+    p.group = max(W, min(p.group, min(p.lanes, p.outer * p.lanes // threads)))
+    p.head = lanes_before_line(operation, p, size)
+    rest = p.lanes - p.head
+    groups = (rest + p.group - 1) // p.group
+    p.group = round_up((rest + groups - 1) // groups, LINE // size)
+    p.packed = bytes_of_columns(tag, p.head + p.group + W) // size
+    p.streamed = p.group * size >= STREAMED_RUN and is_streamed(operation, p, size)
+
+
+cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssize_t lane,
+                    Py_ssize_t lanes) noexcept nogil:
+    cdef Scratch[real] scratch
+    scratch.packed = packed
+    scratch.kept_from = 0
+    cdef real* x = &scratch.tiles[0][0]
+    cdef real at_label[MAX_LANES]
+    cdef int64_t labels[MAX_LANES]
+    cdef Row[real] rows[MAX_VECTORS]
+    cdef bint fold = p.width == 1, ignored = False
+    cdef Py_ssize_t vectors = vectors_of(x, p, lanes), v, size = sizeof(real)
+    if p.direct and p.x.temperature != 1:
+        run_divided(packed, operation, p, lane, lanes)
+        return
+    if fold and operation == SOFTMAX_VJP and multiplies_rows(x, p.n):
+        write_products_of_rows(
+            <const real*> (p.x.data + lane * p.x.lane_stride), p.x.lane_stride // size,
+            <const real*> (p.y.data + lane * p.y.lane_stride), p.y.lane_stride // size,
+            <real*> (p.out.data + lane * p.out.lane_stride), p.out.lane_stride // size, p.n, lanes,
+            p.outer * p.lanes * p.n * size > FETCHED_BYTES)
+        return
+    if p.wide:
+        multiply_columns(
+            <const real*> (p.x.data + lane * p.x.lane_stride), p.x.class_stride // size,
+            <const real*> (p.y.data + lane * p.y.lane_stride), p.y.class_stride // size,
+            <real*> (p.out.data + lane * p.out.lane_stride), p.out.class_stride // size, p.n, lanes,
+            p.streamed, packed)
+        return
+    if not fold and has_few_classes(operation, p):
+        if operation == CROSS_ENTROPY:
+            run_few_losses(scratch, p, lane, lanes)
+        else:
+            run_few_classes(scratch, operation, p, lane, lanes, rows)
+        return
+    for v in range(vectors):
+        start(rows[v], order_of(x, fold, p.n), operation in (CROSS_ENTROPY, ENTROPY))
+    if p.label != NULL:
+        ignored = read_labels(p, lane, lanes, labels)
+        logits_at_labels(at_label, labels, ignored, p, lane, lanes)
+    if p.piecewise:
+        sweep_pieces(scratch, operation, p, lane, lanes, rows)
+    else:
+        if not takes_pair(operation):
+            sweep_group(scratch, operation, MAXIMUM, p, lane, lanes, rows)
+            set_anchors(&rows[0], vectors)
+        sweep_group(scratch, operation, ADD_UP, p, lane, lanes, rows)
+    if operation == CROSS_ENTROPY:
+        find_losses(at_label, labels, ignored, p, lane, lanes, rows)
+        if p.out.data != NULL:
+            sweep_group(scratch, CROSS_ENTROPY, WRITE, p, lane, lanes, rows)
+            if p.label != NULL:
+                write_at_labels(at_label, labels, ignored, p, lane, lanes, 0, p.n)
+        return
+    for v in range(vectors):
+        if p.n == 1:        # e / e, so that a single class gets exactly 1
+            rows[v].anchor.peak = exact(rows[v].anchor.peak.value)
+        prepare_writing(operation, &rows[v])
+    if operation == TOPK:
+        find_top(scratch, p, lane, lanes, rows)
+        return
+    if operation == LOGSUMEXP:
+        sum_again(scratch, p, lane, lanes, rows)
+    if writes_rows(operation):
+        sweep_group(scratch, operation, WRITE, p, lane, lanes, rows)
+    else:
+        for v in range(vectors):
+            store(x + v * lanes_of(x), rows[v].factor)
+        store_tile(x, p.out, lane, lanes, 0, 1, vectors * lanes_of(x), <real> 0)
+
+
+cdef void sum_again(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
+                    Row[real]* rows) noexcept nogil:
+    # factor <- logsumexp of the rows that a first sum does not do for
+    cdef real* tag = NULL
+    cdef bint fold = p.width == 1, again = False
+    cdef Py_ssize_t vectors = vectors_of(tag, p, lanes), v
+    if not fold and p.n <= FEW:            # which lie in the tile, or where they always do
+        if p.direct and lanes == p.width:
+            sum_some_again(<const real*> (p.x.data + lane * p.x.lane_stride),
+                           p.x.class_stride // <Py_ssize_t> sizeof(real), p.n, vectors, rows)
+        else:
+            sum_some_again(&scratch.tiles[0][0], p.width, p.n, vectors, rows)
+        return
+    for v in range(vectors):
+        again = again or any_again(rows[v])
+    if again:
+        for v in range(vectors):
+            clear(rows[v].sum, order_of(tag, fold, p.n))
+        sweep_group(scratch, LOGSUMEXP_AGAIN, ADD_UP, p, lane, lanes, rows)
+        for v in range(vectors):
+            rows[v].factor = logsumexp_again(rows[v], rows[v].factor)
+
+
+cdef inline void prepare_writing(Operation operation, Row[real]* row) noexcept nogil:
+    if operation == SOFTMAX:
+        row.divisor = make_divisor(sum_of_terms(row[0], False))
+    elif operation in (LOG_SOFTMAX, TOPK):
+        row.offset = rounded(log1p_of_positive(rest(row[0]))) + row.anchor.finite
+    elif operation == LOGSUMEXP:
+        row.factor = row_logsumexp(row[0])
+    elif operation == ENTROPY:
+        row.factor = row_entropy(row[0])
+    elif operation == CCE:
+        row.factor = broadcast(<real> 0) - value(row.sum)
+    elif operation == LOG_SOFTMAX_VJP:
+        row.factor = value(row.sum)
