@@ -259,12 +259,10 @@ CSOFTMAX_INLINE void set_peaks_apart(Vec<T> (&some)[COUNT], Vec<T> peak, Vec<T>&
         some[k] = below(some[k], peak);
     }
 }
-// The same where most blocks have no peak: they are asked, unless masks do it in hardly more time.
+// The same where most blocks have no peak.
 template <class T>
 CSOFTMAX_INLINE void set_rare_peaks_apart(Vec<T> (&some)[BLOCK], Vec<T> peak, Vec<T>& ties) {
-    constexpr bool masks = REGISTER_BYTES >= 64;
-    if (masks || any(max(max(some[0], some[1]), max(some[2], some[3])) >= peak))
-        set_peaks_apart(some, peak, ties);
+    if (any(max(max(some[0], some[1]), max(some[2], some[3])) >= peak)) set_peaks_apart(some, peak, ties);
 }
 
 // One of two values, by whether the term e is `peak`.

@@ -227,8 +227,7 @@ CSOFTMAX_APART void add_terms_overlapped(const T* x, T* e, const T* later, std::
     add_rest_of_row<apart, gaps>(x, e, later, n, anchor, ahead, sums);
 }
 
-// The same for the last n entries, COUNT registers, of a few rows side by side: a single sum of two, which
-// replaces what is in `sums`; ties are added.
+// The same for the last n entries, COUNT registers, of a few rows side by side: a single sum of two.
 template <bool apart, int COUNT, int ROWS, class T, class X, class Out>
 CSOFTMAX_INLINE void add_ends_of_some_rows(X x, Out e, int first, std::ptrdiff_t n,
                                            const Row<T>& rows, std::ptrdiff_t ahead, Vec<T>* sums,
@@ -263,7 +262,7 @@ CSOFTMAX_INLINE void add_ends_of_some_rows(X x, Out e, int first, std::ptrdiff_t
             sum = k == 0 ? e_k : sum + e_k;
         }
         sums[first + r] = sum;
-        ties[first + r] = {ties[first + r].v + count};
+        ties[first + r] = {count};
     }
 }
 template <bool apart, int COUNT, class T, class X, class Out>

@@ -20,8 +20,7 @@ CSOFTMAX_INLINE bool sweeps_rows(const T*, Operation operation, const Problem& p
 }
 
 constexpr std::size_t FETCHED_PAIR = 4096;  // bytes of rows of a pair whose next ones are asked for
-// Bytes ahead of terms that stay in the result, or 0: wide registers of them come fast enough to be in their own way.
-constexpr std::size_t FETCHED_TERMS = REGISTER_BYTES < 64 ? 2048 : 0;
+constexpr std::size_t FETCHED_TERMS = 2048;  // bytes ahead of terms that stay in the result
 
 // One sweep over the classes j0 <= j < j1, at most a chunk, of the rows lane <= i < lane + lanes, at
 // most LANES of them: all of each, or of a single row. `keep`: the terms stay in `out` until the results
@@ -62,13 +61,12 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
         Exact<T> sum[W], weight[W], spreads[W];
         Vec<T> one_word[W];
         one_word[0] = zero;  // GCC does not see that there is a row
-        Single<T> ties[W];
+        Single<T> ties[W], end_ties[W];
         auto e = [&](int i) { return kept ? out(i) : nullptr; };
         // Lines of the result that are asked for, as they are soon to be written.
         auto later = [&](int i) { return operation == LOG_SOFTMAX && !p.streamed ? out(i) : nullptr; };
         auto sooner = [&](int i) {
-            const bool terms = FETCHED_TERMS != 0 && kept && p.out_ahead != 0;
-            return terms ? out(i) + FETCHED_TERMS / sizeof(T) : later(i);
+            return kept && p.out_ahead != 0 ? out(i) + FETCHED_TERMS / sizeof(T) : later(i);
         };
         const bool fetched = p.out_ahead != 0 && n * sizeof(T) <= FETCHED_PAIR;
         auto block_at = [&](int i) {
@@ -114,7 +112,6 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
             const std::ptrdiff_t rest = n % (BLOCK * W);
             const bool ends = !short_rows && !gaps && lanes > 1 && 0 < rest && rest <= W;
             const std::ptrdiff_t before = short_rows ? 0 : ends ? n - rest : n;
-            for (int i = 0; i < lanes && short_rows; ++i) ties[i] = {zero};
             const auto add_rows = [&](auto add, auto asked_for) CSOFTMAX_INLINED {
                 for (int i = 0; i < lanes; ++i) {
                     RowSums<T> sums;
@@ -135,14 +132,15 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
                 auto e_end = [&](int i) { return e(i) ? e(i) + before : nullptr; };
                 if (n - before <= W)
                     add_ends_of_rows<apart, 1>(x_end, e_end, int(lanes), n - before, rows, p.ahead,
-                                               one_word, ties);
+                                               one_word, short_rows ? ties : end_ties);
                 else
                     add_ends_of_rows<apart, 2>(x_end, e_end, int(lanes), n - before, rows, p.ahead,
-                                               one_word, ties);
+                                               one_word, short_rows ? ties : end_ties);
             }
             for (int i = 0; i < lanes && ends; ++i) {
                 if (later(i)) prefetch_to_write(later(i) + n - 1);
                 sum[i] = add_exactly(sum[i], one_word[i]);
+                ties[i] = {ties[i].v + end_ties[i].v};
             }
         }
         auto add_to = [&](LaneSum<T>& all, Exact<T>(&lane_sums)[W]) {
