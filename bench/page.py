@@ -30,7 +30,8 @@ timed. Then all candidates run in one process, in each round once and in random 
 warm-up that does not count; calls shorter than half a millisecond are repeated up to that. Only
 times of the same round are divided by each other. The process is bound to as many processors as
 there are threads. `--peers torch` measures one peer alone, should two not bear each other; files of
-a few cells each (`--only`), from one machine, are put together.
+a few cells each (`--only`), from one machine, are put together: their processes may run side by
+side, each on processors of its own.
 
 What the peers run. twin: plain NumPy. SciPy, scikit-learn: their functions as they are;
 scikit-learn's loss is told where to write. torch: `out=`, and for losses the operators that
@@ -44,12 +45,13 @@ def section(run: report.Run) -> Iterator[str]:
     """A run's machine, plot, summary and table."""
     threads = run["threads"]
     count = "One thread" if threads == 1 else f"{threads} threads"
+    machine, versions, _, *settings = report.header(run)
     if "growth" in run:
-        yield f"\n## Time per element against size\n\n{count}, float32 softmax in given memory.\n"
+        yield f"\n## Time per element against size\n\n{count}, float32 softmax in given memory.\\"
+        yield f"{machine}\n"
         yield from report.growth_table(run)
         return
     yield f"\n## {count}\n"
-    machine, versions, _, *settings = report.header(run)
     yield f"{machine}\\\n{versions}\n\nThreads of each:\n"
     yield from settings
     yield f"\n![ratios of times, a dot a peer and shape]({plot_name(run)})\n\n{report.LEGEND}\n"
