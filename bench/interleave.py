@@ -45,11 +45,13 @@ def interleave(
     """Seconds per call of every implementation, one entry a round.
 
     Rounds go on until `seconds` have passed, and for `min_rounds` at least. A call shorter than
-    `sample` seconds is repeated within its round until the clock can resolve it, after one that
-    does not count: it brings its data back to the cache. `pause` seconds before each let the
+    `sample` seconds is repeated within its round until the clock can resolve it. If one is, every
+    implementation has a call that does not count first, which brings its data back to the cache:
+    who gets it must not depend on who is a little faster. `pause` seconds before each let the
     threads of the implementation before, which wait for work in a loop, go to sleep.
     """
     repeats = {name: repeats_for(call, sample) for name, call in calls.items()}
+    warm = max(repeats.values()) > 1
     times: dict[str, list[float]] = {name: [] for name in calls}
     order = list(calls)
     shuffle = random.Random(0).shuffle
@@ -63,7 +65,7 @@ def interleave(
             for name in order:
                 if pause:
                     sleep(pause)
-                if repeats[name] > 1:
+                if warm:
                     calls[name]()
                 times[name].append(timed(calls[name], repeats[name]))
             rounds += 1

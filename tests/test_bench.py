@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from csoftmax import reference
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 from cells import FUNCTIONS, LOSSES, SCORES, Cell, cells, inputs, numpy_call
 from comparison import check
+from interleave import interleave
 from page import joined, write
 from report import digits
 
@@ -62,6 +64,22 @@ def test_one_cell(tmp_path: Path) -> None:
     page = (tmp_path / "docs" / "benchmarks.md").read_text()
     assert f"**{digits(median)}** twin |" in page
     assert (tmp_path / "docs" / "benchmarks-1.png").exists()
+
+
+def test_all_are_warmed_up_or_none() -> None:
+    slow_calls = []
+
+    def slow() -> None:
+        slow_calls.append(1)
+        time.sleep(2e-3)
+
+    times = interleave({"fast": int, "slow": slow}, seconds=0)
+    assert len(times["fast"]) == len(times["slow"]) == 5
+    assert len(slow_calls) == 1 + 2 * 5  # one to know how long it takes
+
+    slow_calls.clear()
+    interleave({"slow": slow, "slower": lambda: time.sleep(4e-3)}, seconds=0)
+    assert len(slow_calls) == 1 + 5
 
 
 def test_files_of_some_cells_are_put_together() -> None:
