@@ -93,8 +93,8 @@ def test_files_of_some_cells_are_put_together() -> None:
         return {"machine": {"cpu": "one", "load": load}, "threads": threads, "cells": some}
 
     growth = {"machine": {"cpu": "one", "load": 0}, "threads": 1, "growth": []}
-    found = joined([of(1, 2, 1), of(2, 3), of(1, 3, 0, load=1), growth])
-    assert found == [of(1, 0, 1, 2, 3), of(2, 3), growth]
+    found = joined([growth, of(1, 2, 1), of(2, 3), of(1, 3, 0, load=1)])
+    assert found == [growth, of(1, 0, 1, 2, 3), of(2, 3)]
 
 
 @pytest.mark.parametrize(
