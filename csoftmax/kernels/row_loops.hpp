@@ -12,11 +12,12 @@ namespace csoftmax {
 
 // A register of a row: all of it, or its first entries where the row ends.
 struct Part {
-    int count;  // 1 to LANES
+    int count;   // 1 to LANES
+    bool alone;  // there are not LANES entries up to the last one
 };
 template <class T> CSOFTMAX_INLINE Vec<T> load(const T* p, Full, T) { return load(p); }
 template <class T> CSOFTMAX_INLINE Vec<T> load(const T* p, Part part, T fill) {
-    return load_part(p, part.count, fill);
+    return part.alone ? load_part(p, part.count, fill) : load_end(p, part.count, fill);
 }
 template <class T> CSOFTMAX_INLINE void store(T* p, Vec<T> a, Part part) {
     store_part(p, a, part.count);
@@ -36,7 +37,7 @@ CSOFTMAX_INLINE void for_registers(const T* out, std::ptrdiff_t n, bool streamed
     constexpr std::ptrdiff_t W = Vec<T>::LANES, N = TOGETHER;
     using Loaded = decltype(load_at(0, Full{}));
     if (n < W) {
-        const Part part{int(n)};
+        const Part part{int(n), true};
         const Loaded some[1] = {load_at(0, part)};
         write(0, some, part);
         return;
@@ -67,7 +68,7 @@ CSOFTMAX_INLINE void for_registers(const T* out, std::ptrdiff_t n, bool streamed
         const auto visit_until = [&](std::ptrdiff_t end) CSOFTMAX_INLINED {
             for (; j + W <= end; j += W) visit(one, Full{});
             if (j == end) return;
-            const Part part{int(end - j)};
+            const Part part{int(end - j), j == 0};
             const Loaded some[1] = {load_at(j, part)};
             write(j, some, part);
             j = end;
@@ -82,15 +83,16 @@ CSOFTMAX_INLINE void for_registers(const T* out, std::ptrdiff_t n, bool streamed
     for (; j + W <= n; j += W) visit(one, Full{});
     if (j < n) write(n - W, last, Full{});
 }
-// visit(first entry, number of registers as a type, the last register) for its blocks.
+// visit(first entry, number of registers as a type, the last register) for its blocks, or those of the `rest`
+// of a row of LANES entries or more.
 template <class T, class Visit>
-CSOFTMAX_INLINE void for_blocks(const T*, std::ptrdiff_t n, Visit visit) {
+CSOFTMAX_INLINE void for_blocks(const T*, std::ptrdiff_t n, Visit visit, bool rest = false) {
     constexpr std::ptrdiff_t W = Vec<T>::LANES;
     std::ptrdiff_t j = 0;
     for (; j + BLOCK * W <= n; j += BLOCK * W)
         visit(j, std::integral_constant<int, BLOCK>{}, Full{});
     if (j == n) return;
-    const Part last{int((n - j - 1) % W + 1)};
+    const Part last{int((n - j - 1) % W + 1), !rest && n < W};
     static_assert(BLOCK == 4, "the last block");
     switch ((n - j - 1) / W) {
         case 0: visit(j, std::integral_constant<int, 1>{}, last); break;
@@ -108,6 +110,7 @@ CSOFTMAX_INLINE void load_block(const T* x, Last last, T fill, Vec<T> (&some)[CO
 template <class T> CSOFTMAX_INLINE Vec<T> maximum_of_row(const T* x, std::ptrdiff_t n) {
     constexpr std::ptrdiff_t W = Vec<T>::LANES, N = TOGETHER;
     const T* last = x + n - W;
+    const Part part{int(n % W), n < W};
     if (n >= W && n <= 2 * W) return max(load(x), load(last));
     if (n >= W && n <= 4 * W)
         return max(max(load(x), load(x + W)), max(load(last - W), load(last)));
@@ -116,7 +119,7 @@ template <class T> CSOFTMAX_INLINE Vec<T> maximum_of_row(const T* x, std::ptrdif
     for (; n >= N * W; n -= N * W, x += N * W)
         for (int k = 0; k < N; ++k) a[k] = max(load(x + k * W), a[k]);
     for (; n >= W; n -= W, x += W) a[0] = max(load(x), a[0]);
-    if (n > 0) a[1] = max(load_part(x, int(n), -INFINITE<T>), a[1]);
+    if (n > 0) a[1] = max(part.alone ? load(x, part, -INFINITE<T>) : load(last), a[1]);
     return max(max(a[0], a[1]), max(a[2], a[3]));
 }
 
@@ -152,10 +155,11 @@ CSOFTMAX_INLINE void find_block_of_row(const T* x, T* e, const T* later, Last la
     }
 }
 
-// The blocks of a row, or of what is left of one, are added to sums.sum, sums.spread and sums.ties.
+// The blocks of a row, or of the `rest` of one, are added to sums.sum, sums.spread and sums.ties.
 template <bool apart, bool gaps, class T>
 CSOFTMAX_INLINE void add_rest_of_row(const T* x, T* e, const T* later, std::ptrdiff_t n,
-                                     const Anchor<T>& anchor, std::ptrdiff_t ahead, RowSums<T>& sums) {
+                                     bool rest, const Anchor<T>& anchor, std::ptrdiff_t ahead,
+                                     RowSums<T>& sums) {
     const Vec<T> peak = anchor.peak.value;
     Exact<T> sum = sums.sum, spread = sums.spread;
     Vec<T> ties = sums.ties;
@@ -171,7 +175,7 @@ CSOFTMAX_INLINE void add_rest_of_row(const T* x, T* e, const T* later, std::ptrd
             sum = add_pairs(sum, some[0] + some[1], some[2]);
         else
             sum = add_exactly(sum, COUNT > 1 ? some[0] + some[COUNT - 1] : some[0]);
-    });
+    }, rest);
     sums.sum = sum;
     sums.spread = spread;
     sums.ties = ties;
@@ -186,7 +190,8 @@ CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, const T* later, std::ptr
     constexpr std::ptrdiff_t STEP = BLOCK * Vec<T>::LANES;
     sums.sum = sums.spread = exact(broadcast(T(0)));
     sums.ties = broadcast(T(0));
-    if (n >= STEP) {
+    const bool several = n >= STEP;
+    if (several) {
         Vec<T> some[BLOCK];
         find_block_of_row<gaps>(x, e, later, Full{}, anchor, ahead, sums.spread, some, Nothing{});
         if (apart) set_peaks_apart(some, anchor.peak.value, sums.ties);
@@ -196,7 +201,7 @@ CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, const T* later, std::ptr
         if (e) e += STEP;
         if (later) later += STEP;
     }
-    add_rest_of_row<apart, gaps>(x, e, later, n, anchor, ahead, sums);
+    add_rest_of_row<apart, gaps>(x, e, later, n, several, anchor, ahead, sums);
 }
 
 constexpr int OVERLAPPED = 6;  // blocks of a row from which on it is done like this:
@@ -224,17 +229,17 @@ CSOFTMAX_APART void add_terms_overlapped(const T* x, T* e, const T* later, std::
     }
     add();
     sums = {sum, sums.weight, spread, ties};
-    add_rest_of_row<apart, gaps>(x, e, later, n, anchor, ahead, sums);
+    add_rest_of_row<apart, gaps>(x, e, later, n, true, anchor, ahead, sums);
 }
 
 // The same for the last n entries, COUNT registers, of a few rows side by side: a single sum of two.
 template <bool apart, int COUNT, int ROWS, class T, class X, class Out>
-CSOFTMAX_INLINE void add_ends_of_some_rows(X x, Out e, int first, std::ptrdiff_t n,
+CSOFTMAX_INLINE void add_ends_of_some_rows(X x, Out e, int first, std::ptrdiff_t n, bool alone,
                                            const Row<T>& rows, std::ptrdiff_t ahead, Vec<T>* sums,
                                            Single<T>* ties) {
     constexpr int W = Vec<T>::LANES, N = COUNT * ROWS;
     static_assert(COUNT <= 2, "a sum of one word");
-    const Part last{int(n - (COUNT - 1) * W)};
+    const Part last{int(n - (COUNT - 1) * W), alone};
     Anchor<T> anchors[ROWS];
     Vec<T> some[N];
     for (int r = 0; r < ROWS; ++r) anchors[r] = spread(rows.anchor, first + r);
@@ -266,14 +271,14 @@ CSOFTMAX_INLINE void add_ends_of_some_rows(X x, Out e, int first, std::ptrdiff_t
     }
 }
 template <bool apart, int COUNT, class T, class X, class Out>
-CSOFTMAX_INLINE void add_ends_of_rows(X x, Out e, int lanes, std::ptrdiff_t n, const Row<T>& rows,
-                                      std::ptrdiff_t ahead, Vec<T>* sums, Single<T>* ties) {
+CSOFTMAX_INLINE void add_ends_of_rows(X x, Out e, int lanes, std::ptrdiff_t n, bool alone,
+                                      const Row<T>& rows, std::ptrdiff_t ahead, Vec<T>* sums, Single<T>* ties) {
     constexpr int ROWS = TOGETHER / COUNT;
     int i = 0;
     for (; i + ROWS <= lanes; i += ROWS)
-        add_ends_of_some_rows<apart, COUNT, ROWS>(x, e, i, n, rows, ahead, sums, ties);
+        add_ends_of_some_rows<apart, COUNT, ROWS>(x, e, i, n, alone, rows, ahead, sums, ties);
     for (; ROWS > 1 && i < lanes; ++i)
-        add_ends_of_some_rows<apart, COUNT, 1>(x, e, i, n, rows, ahead, sums, ties);
+        add_ends_of_some_rows<apart, COUNT, 1>(x, e, i, n, alone, rows, ahead, sums, ties);
 }
 
 // sum(visit_block) over the blocks of a row.

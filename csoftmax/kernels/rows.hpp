@@ -131,11 +131,11 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
                 auto x_end = [&](int i) { return x(i) + before; };
                 auto e_end = [&](int i) { return e(i) ? e(i) + before : nullptr; };
                 if (n - before <= W)
-                    add_ends_of_rows<apart, 1>(x_end, e_end, int(lanes), n - before, rows, p.ahead,
-                                               one_word, short_rows ? ties : end_ties);
+                    add_ends_of_rows<apart, 1>(x_end, e_end, int(lanes), n - before, n < W, rows,
+                                               p.ahead, one_word, short_rows ? ties : end_ties);
                 else
-                    add_ends_of_rows<apart, 2>(x_end, e_end, int(lanes), n - before, rows, p.ahead,
-                                               one_word, short_rows ? ties : end_ties);
+                    add_ends_of_rows<apart, 2>(x_end, e_end, int(lanes), n - before, n < W, rows,
+                                               p.ahead, one_word, short_rows ? ties : end_ties);
             }
             for (int i = 0; i < lanes && ends; ++i) {
                 if (later(i)) prefetch_to_write(later(i) + n - 1);

@@ -294,6 +294,58 @@ template <class Mask> CSOFTMAX_INLINE bool any(Mask m) {
     }
 }
 
+// Lane i of pick(a, places) is lane places[i], modulo LANES, of a.
+template <class T> using Places = typename Vec<T>::Bits;
+template <class T> CSOFTMAX_INLINE Vec<T> pick(Vec<T> a, Places<T> places) {
+    T s[Vec<T>::LANES];
+    if constexpr (Vec<T>::LANES > 1) {
+        for (int i = 0; i < Vec<T>::LANES; ++i) s[i] = lane(a, places[i] % Vec<T>::LANES);
+        return load(s);
+    }
+    return a;
+}
+#if defined(CSOFTMAX_VECTOR_TYPES) && defined(__AVX512F__)
+template <> CSOFTMAX_INLINE Vec<float> pick(Vec<float> a, Places<float> places) {
+    return {(Vec<float>::Values)_mm512_maskz_permutexvar_ps(0xffff, (__m512i)places, a.v)};
+}
+template <> CSOFTMAX_INLINE Vec<double> pick(Vec<double> a, Places<double> places) {
+    return {(Vec<double>::Values)_mm512_maskz_permutexvar_pd(0xff, (__m512i)places, a.v)};
+}
+#elif defined(CSOFTMAX_VECTOR_TYPES) && defined(__AVX2__)
+template <> CSOFTMAX_INLINE Vec<float> pick(Vec<float> a, Places<float> places) {
+    return {(Vec<float>::Values)_mm256_permutevar8x32_ps((__m256)a.v, (__m256i)places)};
+}
+template <> CSOFTMAX_INLINE Vec<double> pick(Vec<double> a, Places<double> places) {
+    const Places<double> first = (places & 3) * 2, halves = first | (first + 1) << 32;
+    return {(Vec<double>::Values)_mm256_permutevar8x32_ps((__m256)a.v, (__m256i)halves)};
+}
+#elif defined(CSOFTMAX_VECTOR_TYPES) && defined(__SSSE3__)
+template <> CSOFTMAX_INLINE Vec<float> pick(Vec<float> a, Places<float> places) {
+    const Places<float> bytes = (places & 3) * 0x04040404 + 0x03020100;
+    return {(Vec<float>::Values)_mm_shuffle_epi8((__m128i)a.v, (__m128i)bytes)};
+}
+template <> CSOFTMAX_INLINE Vec<double> pick(Vec<double> a, Places<double> places) {
+    const Vec<double>::Values first = {a.v[0], a.v[0]}, second = {a.v[1], a.v[1]};
+    return {(places & 1) == 1 ? second : first};
+}
+#endif
+
+// The last `count` entries of LANES that end at p + count, and `fill` behind them. Some processors take long to
+// load by a mask: there what comes before is shifted out.
+template <class T> CSOFTMAX_INLINE Vec<T> load_end(const T* p, int count, T fill) {
+#if defined(CSOFTMAX_VECTOR_TYPES) && defined(__SSSE3__) && !defined(__AVX512F__)
+    if constexpr (Vec<T>::LANES > 1) {
+        constexpr int W = Vec<T>::LANES;
+        Places<T> places;
+        Vec<T> numbers;
+        for (int i = 0; i < W; ++i) numbers.v[i] = T(places[i] = i);
+        const Vec<T> some = pick(load(p + count - W), places - count);
+        return choose(broadcast(T(count)) > numbers, some, broadcast(fill));
+    }
+#endif
+    return load_part(p, count, fill);
+}
+
 // The larger of a and b; b where either is NaN (one instruction on x86).
 template <class T> CSOFTMAX_INLINE Vec<T> max(Vec<T> a, Vec<T> b) { return choose(a > b, a, b); }
 
