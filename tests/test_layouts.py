@@ -280,7 +280,7 @@ def test_columns_beyond_the_cache_have_the_same_bits(compiled, shape, shift, dty
         assert np.all(np.delete(memory, np.s_[shift : shift + x.size]) == 7), name
 
 
-@pytest.mark.parametrize("classes", range(1, 34))
+@pytest.mark.parametrize("classes", [*range(1, 34), 48, 64, 65, 97, 129])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_products_of_short_rows(compiled, dtype, classes):
     """Rows, columns and results in place of an operand have the same bits, however many rows."""
@@ -296,6 +296,12 @@ def test_products_of_short_rows(compiled, dtype, classes):
                 operands = [y.copy(), grad.copy()]
                 compiled.softmax_vjp(*operands, out=operands[place])
                 assert_same_bits(compiled, operands[place], rows)
+            # Rows apart from each other, in reverse order, and one for all.
+            apart = [np.concatenate([a, a + 1], 1)[:, :classes] for a in (y, grad)]
+            assert_same_bits(compiled, compiled.softmax_vjp(*apart), rows)
+            assert_same_bits(compiled, compiled.softmax_vjp(y[::-1], grad[::-1])[::-1], rows)
+            one = compiled.softmax_vjp(np.broadcast_to(y[:1], y.shape), grad)
+            assert_same_bits(compiled, one, compiled.softmax_vjp(y[:1].repeat(samples, 0), grad))
             expected = y * (grad - (y * grad).sum(-1, keepdims=True))
         finite = np.isfinite(grad).all(-1)
         np.testing.assert_allclose(

@@ -1,7 +1,6 @@
 // few_classes.hpp - columns of few classes, in registers from the logits to the result of softmax,
-// log_softmax and logsumexp: the operations of the sweeps, in order. And softmax_vjp of short rows, and the
-// second sums of logsumexp of up to FEW classes.
-// few_losses.hpp has cross-entropy.
+// log_softmax, logsumexp and softmax_vjp: the operations of the sweeps, in order. And the second sums of logsumexp
+// of up to FEW classes. few_losses.hpp has cross-entropy.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +12,6 @@
 namespace csoftmax {
 
 constexpr int FEW_CLASSES = 10;
-constexpr int VERY_FEW = 6;  // entries of a row that no register pays for
 // Registers of rows of N classes that are computed together, as far as there are registers.
 template <int N> constexpr int SIDE_BY_SIDE = N <= 4 ? 2 : 1;
 
@@ -159,38 +157,42 @@ CSOFTMAX_APART void sum_some_again(const T* x, std::ptrdiff_t stride, std::ptrdi
         for (int i = 0; i < now; ++i) set_lane(rows[at[i] / W].factor, at[i] % W, T(results[i]));
     }
 }
-// The same for softmax_vjp, y * (grad - sum(y * grad)).
-template <int N, int M, class T>
+// softmax_vjp, y * (grad - sum(y * grad)), of N classes. The sum is that of rows along registers.
+template <int N, class T>
 CSOFTMAX_INLINE void multiply_few(const T* y, std::ptrdiff_t stride, const T* grad,
                                   std::ptrdiff_t grad_stride, T* out, std::ptrdiff_t out_stride) {
     constexpr int W = Vec<T>::LANES;
-    Vec<T> some[N * M], grads[N * M];
-    for (int i = 0; i < N * M; ++i) {
-        some[i] = load(y + i / M * stride + i % M * W);
-        grads[i] = load(grad + i / M * grad_stride + i % M * W);
-    }
-    for (int v = 0; v < M; ++v) {
-        Exact<T> dot = exact(broadcast(T(0)));
-        for (int j = 0; j < N; j += BLOCK) {  // as add_some_products has it
-            Vec<T> chains[2] = {broadcast(T(0)), broadcast(T(0))};
-            for (int k = 0; k < BLOCK && j + k < N; ++k)
-                chains[k % 2] = fma(some[(j + k) * M + v], grads[(j + k) * M + v], chains[k % 2]);
-            dot = j == 0 ? exact(chains[0] + chains[1]) : add_exactly(dot, chains[0] + chains[1]);
+    constexpr bool KEPT = 2 * N <= 16;  // the operands stay in registers
+    Vec<T> some[N], grads[N], sums[W];
+    for (int first = 0; first < N; first += BLOCK * W) {
+        Vec<T> chains[W][2];
+        for (int i = 0; i < W; ++i) chains[i][0] = chains[i][1] = broadcast(T(0));
+        for (int j = first; j < std::min(N, first + BLOCK * W); ++j) {
+            Vec<T>& chain = chains[j % W][j / W % 2];
+            some[j] = load(y + j * stride);
+            grads[j] = load(grad + j * grad_stride);
+            chain = fma(some[j], grads[j], chain);
         }
-        dot = end_sum(dot);
-        for (int j = 0; j < N; ++j)
-            store_ahead(out + j * out_stride + v * W,
-                        some[j * M + v] * ((grads[j * M + v] - dot.error) - dot.value));
+        for (int i = 0; i < std::min(N - first, W); ++i) {
+            const Vec<T> block = i + W < N - first ? chains[i][0] + chains[i][1] : chains[i][0];
+            sums[i] = first == 0 ? block : sums[i] + block;
+        }
+    }
+    for (int half = W / 2; half > 0; half /= 2)
+        for (int i = 0; i < half && i + half < N; ++i) sums[i] = sums[i] + sums[i + half];
+    for (int j = 0; j < N; ++j) {
+        const Vec<T> y_j = KEPT ? some[j] : load(y + j * stride);
+        const Vec<T> grad_j = KEPT ? grads[j] : load(grad + j * grad_stride);
+        store_ahead(out + j * out_stride, y_j * (grad_j - sums[0]));
     }
 }
 template <int N, class T>
 CSOFTMAX_APART void multiply_few(const T* y, std::ptrdiff_t stride, const T* grad,
                                  std::ptrdiff_t grad_stride, T* out, std::ptrdiff_t out_stride,
                                  std::ptrdiff_t vectors) {
-    constexpr int M = SIDE_BY_SIDE<N>, W = Vec<T>::LANES;
-    for (; vectors >= M; vectors -= M, y += M * W, grad += M * W, out += M * W)
-        multiply_few<N, M>(y, stride, grad, grad_stride, out, out_stride);
-    if (vectors > 0) multiply_few<N, 1>(y, stride, grad, grad_stride, out, out_stride);
+    constexpr int W = Vec<T>::LANES;
+    for (; vectors > 0; --vectors, y += W, grad += W, out += W)
+        multiply_few<N>(y, stride, grad, grad_stride, out, out_stride);
 }
 template <Operation operation, int N, class T>
 CSOFTMAX_APART void compute_few(const T* x, std::ptrdiff_t stride, T* out,
@@ -227,146 +229,6 @@ inline void multiply_few_classes(std::ptrdiff_t n, const T* y, std::ptrdiff_t st
     if constexpr (Vec<T>::LANES > 1)
         with_count(n, [&](auto count) {
             multiply_few<count.value>(y, stride, grad, grad_stride, out, out_stride, vectors);
-        });
-}
-
-constexpr std::ptrdiff_t ROWS_AHEAD = 2048;  // bytes to the short rows that are asked for
-
-// out[j] <- of each of Q registers, whose runs of 2 * half lanes are halved again and again, part j.
-template <int Q, int half, class T>
-CSOFTMAX_INLINE void deal(const Vec<T> (&some)[Q], Vec<T>* out) {
-    if constexpr (Q == 1) {
-        out[0] = some[0];
-    } else {
-        Vec<T> first[Q / 2], second[Q / 2];
-        for (int i = 0; i < Q / 2; ++i) {
-            first[i] = halves<half, false>(some[2 * i], some[2 * i + 1]);
-            second[i] = halves<half, true>(some[2 * i], some[2 * i + 1]);
-        }
-        deal<Q / 2, half / 2>(first, out);
-        deal<Q / 2, half / 2>(second, out + Q / 2);
-    }
-}
-// The same for short rows that lie one after the other, of N registers. The blocks of their sums change
-// places until each register has one of LANES rows. Sums are those above, to the last bit.
-template <int N, class T>
-CSOFTMAX_APART void write_products_of_rows(const T* y, std::ptrdiff_t stride, const T* grad,
-                                           std::ptrdiff_t grad_stride, T* out,
-                                           std::ptrdiff_t out_stride, std::ptrdiff_t n,
-                                           std::ptrdiff_t rows) {
-    constexpr int W = Vec<T>::LANES, Q = W / BLOCK;
-    constexpr bool SPLIT = PIECE<T> < BLOCK;  // two pieces to a block: the rows of a pair are two apart
-    const int last = int(n - (N - 1) * W), count = int((n + BLOCK - 1) / BLOCK);
-    const auto register_of = [&](const T* row, int k) {
-        return k + 1 < N ? load(row + k * W) : load_part(row + k * W, last, T(0));
-    };
-    for (; rows > 0; rows -= W) {
-        const std::ptrdiff_t group = rows < W ? rows : W;
-        Vec<T> blocks[N * Q];
-        for (int k = 0; k < N; ++k) {
-            Vec<T> sums[Q];
-            for (int s = 0; s < Q; ++s) {
-                Vec<T> chains[2], p[2], q[2];
-                for (int pair = 0; pair < 2; ++pair) {
-                    for (int i = 0; i < 2; ++i) {  // for rows that are not there, the last one
-                        const int row = 4 * s + (SPLIT ? pair + 2 * i : 2 * pair + i);
-                        const std::ptrdiff_t r = std::min<std::ptrdiff_t>(row, group - 1);
-                        p[i] = register_of(y + r * stride, k);
-                        q[i] = register_of(grad + r * grad_stride, k);
-                    }
-                    chains[pair] = halves<2, false>(p[0], p[1]) * halves<2, false>(q[0], q[1]);
-                    chains[pair] = fma(halves<2, true>(p[0], p[1]), halves<2, true>(q[0], q[1]),
-                                       chains[pair]);
-                }
-                sums[s] = halves<1, false>(chains[0], chains[1]) + halves<1, true>(chains[0], chains[1]);
-            }
-            deal<Q, SPLIT ? BLOCK / 2 : W / 2>(sums, blocks + k * Q);
-        }
-        Exact<T> sum = exact(blocks[0]);
-        for (int k = 1; k < N * Q; ++k)
-            if (k < count) sum = add_exactly(sum, blocks[k]);
-        sum = end_sum(sum);
-        T high[W], low[W];
-        store(high, sum.value);
-        store(low, sum.error);
-        for (int i = 0; i < group; ++i, y += stride, grad += grad_stride, out += out_stride) {
-            const Vec<T> value = broadcast(high[i]), error = broadcast(low[i]);
-            const auto product = [&](Vec<T> p, Vec<T> q) { return p * ((q - error) - value); };
-            for (std::size_t k = 0; k < N * W; k += LINE_BYTES / sizeof(T)) {  // of groups to come
-                prefetch(y + k, ROWS_AHEAD);
-                prefetch(grad + k, ROWS_AHEAD);
-                prefetch_to_write(out + k, ROWS_AHEAD);
-            }
-            if constexpr (N == 1) {
-                store_part(out, product(load_part(y, last, T(0)), load_part(grad, last, T(0))), last);
-            } else {
-                const Vec<T> end = product(load(y + n - W), load(grad + n - W));
-                for (int k = 0; k < N - 1; ++k)
-                    store(out + k * W, product(load(y + k * W), load(grad + k * W)));
-                store(out + n - W, end);
-            }
-        }
-    }
-}
-// The same entry by entry.
-template <class T> CSOFTMAX_INLINE T fma_of(T a, T b, T c) {
-#if defined(CSOFTMAX_FUSED)
-    return std::fma(a, b, c);
-#else
-    return a * b + c;
-#endif
-}
-template <class Count, class T>
-CSOFTMAX_INLINE void multiply_short_row(Count n, const T* y, const T* grad, T* out) {
-    T sum = 0, error = 0;
-    for (std::ptrdiff_t j = 0; j < n; j += BLOCK) {
-        T chains[2] = {0, 0};
-        for (int k = 0; k < BLOCK; ++k)
-            if (j + k < n) chains[k % 2] = fma_of(y[j + k], grad[j + k], chains[k % 2]);
-        const T block = chains[0] + chains[1], s = sum + block, from_block = s - sum;
-        const T lost = (sum - (s - from_block)) + (block - from_block);
-        if (n > BLOCK) error += std::abs(s) >= std::numeric_limits<T>::infinity() ? T(0) : lost;
-        sum = s;
-    }
-    for (std::ptrdiff_t j = 0; j < n; ++j) out[j] = y[j] * ((grad[j] - error) - sum);
-}
-template <class Count, class T>
-CSOFTMAX_INLINE void multiply_short_rows(Count n, const T* y, std::ptrdiff_t stride, const T* grad,
-                                         std::ptrdiff_t grad_stride, T* out,
-                                         std::ptrdiff_t out_stride, std::ptrdiff_t rows, bool fetched) {
-    constexpr std::ptrdiff_t LINE = LINE_BYTES / sizeof(T);  // of so many rows each has n
-    while (rows > 0) {
-        for (std::ptrdiff_t k = 0; fetched && k < n; ++k) {
-            prefetch(y + k * LINE, ROWS_AHEAD);
-            prefetch(grad + k * LINE, ROWS_AHEAD);
-            prefetch_to_write(out + k * LINE, ROWS_AHEAD);
-        }
-        const std::ptrdiff_t group = fetched && rows > LINE ? LINE : rows;
-        for (std::ptrdiff_t i = 0; i < group; ++i, y += stride, grad += grad_stride, out += out_stride)
-            multiply_short_row(n, y, grad, out);
-        rows -= group;
-    }
-}
-// Whether short rows are multiplied where they lie: others are sooner transposed, LANES at a time.
-template <class T> inline bool multiplies_rows(const T*, std::ptrdiff_t n) {
-    if (sizeof(T) == 8) return Vec<T>::LANES > 1 && 0 < n && n <= FEW;
-    return Vec<T>::LANES >= 8 && 2 * BLOCK < n && n <= FEW;
-}
-template <class T>
-CSOFTMAX_APART void write_products_of_rows(const T* y, std::ptrdiff_t stride, const T* grad,
-                                           std::ptrdiff_t grad_stride, T* out,
-                                           std::ptrdiff_t out_stride, std::ptrdiff_t n,
-                                           std::ptrdiff_t rows, bool fetched) {
-    constexpr int W = Vec<T>::LANES;
-    if (n <= VERY_FEW)
-        with_count<1, VERY_FEW>(n, [&](auto count) {
-            multiply_short_rows(count, y, stride, grad, grad_stride, out, out_stride, rows, fetched);
-        });
-    else if constexpr (W < BLOCK)
-        multiply_short_rows(n, y, stride, grad, grad_stride, out, out_stride, rows, fetched);
-    else
-        with_count<1, (FEW + W - 1) / W>((n + W - 1) / W, [&](auto count) {
-            write_products_of_rows<count.value>(y, stride, grad, grad_stride, out, out_stride, n, rows);
         });
 }
 

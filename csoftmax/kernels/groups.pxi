@@ -17,7 +17,8 @@ cdef enum:
     IN_PLACE = 16          # classes of columns that need no tile;
     PAIR_IN_PLACE = 524288  # nor bytes of a pair of operands, which the second cache keeps,
     WAY = 4096             # unless classes are a multiple of these bytes apart and share few sets;
-    WIDE_BYTES = 16384     # of each class in a group of columns that are multiplied where they are
+    WIDE_BYTES = 16384     # of each class in a group of columns that are multiplied where they are,
+    PLAIN_BYTES = 8192     # the same of few classes, with several sums for each row
     PACKED_WIDTH = 4       # nor a pair that could be packed in fewer registers of rows
     PACKED_BYTES = 1048576  # for all classes of all threads' groups, if a tile is too small: half of
                            # it beyond that width, as caches hold what comes next as well
@@ -33,6 +34,7 @@ cdef enum:
     FETCHED_GROUP = 8192   # where lines of the next result are asked for before it is written;
     FETCHED_BYTES = 1048576  # of rows beyond which that is done, for
     FETCHED_ROW = 262144   # rows up to these
+    PRODUCTS_AHEAD = 768   # bytes to the next rows of products that are asked for
     PAIR_BYTES = 4096      # where memory is all that takes time, reads and writes take turns sooner
     SERIAL_BELOW = 65536   # entries that do not pay for waking threads
     SHARE = 16384          # entries that each thread gets at least
@@ -57,11 +59,15 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     p.piecewise = p.n > CHUNK and not takes_pair(operation) and operation != ENTROPY
     p.kept = False
     row_vectors = p.lanes * ((n + W - 1) // W)
-    if are_short_products(tag, operation, p):
+    if are_row_products(tag, operation, p):
         p.width = 1
         p.tile_classes = n
         p.direct = True
-        p.group = max(<Py_ssize_t> 1, min(<Py_ssize_t> 4096 // n, rows // threads))
+        p.group = max(<Py_ssize_t> 1, min(CHUNK // n, rows // threads))
+        p.streamed = is_streamed(operation, p, sizeof(real))
+        row = n * <Py_ssize_t> sizeof(real)
+        if rows * row > FETCHED_BYTES and row <= PAIR_BYTES:
+            p.ahead = PRODUCTS_AHEAD
     elif are_wide_columns(tag, operation, p):
         share_wide_columns(tag, operation, p, threads)
     elif W > 1 and (n <= FEW
@@ -236,11 +242,10 @@ cdef bint is_streamed(Operation operation, const Problem& p, Py_ssize_t size) no
             and p.out.data != p.x.data and not (takes_pair(operation) and p.out.data == p.y.data))
 
 
-cdef inline bint are_short_products(const real* tag, Operation operation,
-                                    const Problem& p) noexcept nogil:
-    # Whether the rows of a vector-Jacobian product are short, and multiplied where they are.
+cdef inline bint are_row_products(const real* tag, Operation operation, const Problem& p) noexcept nogil:
+    # Whether rows are multiplied where they are.
     cdef Py_ssize_t size = sizeof(real)
-    if operation != SOFTMAX_VJP or not multiplies_rows(tag, p.n):
+    if operation != SOFTMAX_VJP or not multiplies_rows(tag, p):
         return False
     return (is_direct(operation, p, size, False) and is_aligned(p.x, size) and is_aligned(p.y, size)
             and is_aligned(p.out, size))
@@ -258,7 +263,7 @@ cdef inline void share_wide_columns(real* tag, Operation operation, Problem& p, 
     p.wide = p.direct = True
     p.width = W
     p.tile_classes = TILE // W
-    p.group = WIDE_BYTES // size
+    p.group = (PLAIN_BYTES if p.n <= PLAIN else WIDE_BYTES) // size
     p.group = min(p.group, PACKED_BYTES // threads * p.group // bytes_of_columns(tag, p.group))
     p.group = max(W, min(p.group, min(p.lanes, p.outer * p.lanes // threads)))
     p.head = lanes_before_line(operation, p, size)
@@ -283,12 +288,8 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
     if p.direct and p.x.temperature != 1:
         run_divided(packed, operation, p, lane, lanes)
         return
-    if fold and operation == SOFTMAX_VJP and multiplies_rows(x, p.n):
-        write_products_of_rows(
-            <const real*> (p.x.data + lane * p.x.lane_stride), p.x.lane_stride // size,
-            <const real*> (p.y.data + lane * p.y.lane_stride), p.y.lane_stride // size,
-            <real*> (p.out.data + lane * p.out.lane_stride), p.out.lane_stride // size, p.n, lanes,
-            p.outer * p.lanes * p.n * size > FETCHED_BYTES)
+    if are_row_products(x, operation, p):
+        multiply_rows(x, p, lane, lanes)
         return
     if p.wide:
         multiply_columns(
@@ -304,7 +305,7 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
             run_few_classes(scratch, operation, p, lane, lanes, rows)
         return
     for v in range(vectors):
-        start(rows[v], order_of(x, fold, p.n), operation in (CROSS_ENTROPY, ENTROPY))
+        start(rows[v], order_for(x, operation, p), operation in (CROSS_ENTROPY, ENTROPY))
     if p.label != NULL:
         ignored = read_labels(p, lane, lanes, labels)
         logits_at_labels(at_label, labels, ignored, p, lane, lanes)
@@ -325,7 +326,7 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
     for v in range(vectors):
         if p.n == 1:        # e / e, so that a single class gets exactly 1
             rows[v].anchor.peak = exact(rows[v].anchor.peak.value)
-        prepare_writing(operation, &rows[v])
+        prepare_writing(operation, p.n, &rows[v])
     if operation == TOPK:
         find_top(scratch, p, lane, lanes, rows)
         return
@@ -356,13 +357,13 @@ cdef void sum_again(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane, P
         again = again or any_again(rows[v])
     if again:
         for v in range(vectors):
-            clear(rows[v].sum, order_of(tag, fold, p.n))
+            clear(rows[v].sum, order_of(tag, fold, p.n, False))
         sweep_group(scratch, LOGSUMEXP_AGAIN, ADD_UP, p, lane, lanes, rows)
         for v in range(vectors):
             rows[v].factor = logsumexp_again(rows[v], rows[v].factor)
 
 
-cdef inline void prepare_writing(Operation operation, Row[real]* row) noexcept nogil:
+cdef inline void prepare_writing(Operation operation, Py_ssize_t n, Row[real]* row) noexcept nogil:
     if operation == SOFTMAX:
         row.divisor = make_divisor(sum_of_terms(row[0], False))
     elif operation in (LOG_SOFTMAX, TOPK):
@@ -373,5 +374,7 @@ cdef inline void prepare_writing(Operation operation, Row[real]* row) noexcept n
         row.factor = row_entropy(row[0])
     elif operation == CCE:
         row.factor = broadcast(<real> 0) - value(row.sum)
+    elif operation == SOFTMAX_VJP and n <= PLAIN:
+        row.sum.total = exact(row.sum.total.value)
     elif operation == LOG_SOFTMAX_VJP:
         row.factor = value(row.sum)

@@ -28,7 +28,7 @@ cdef inline void sweep_pieces(Scratch[real]& scratch, Operation operation, const
     cdef bint fold = p.width == 1, weighted = sums_more(operation, p)
     cdef Py_ssize_t vectors = vectors_of(tag, p, lanes), j = 0, end, v
     for v in range(vectors):
-        start_pieces(rows[v], order_of(tag, fold, p.n), weighted)
+        start_pieces(rows[v], order_of(tag, fold, p.n, False), weighted)
     if p.row_threads > 1:
         sweep_long_row(scratch, operation, ADD_UP, p, lane, rows)
     elif fold and p.direct:
@@ -54,7 +54,7 @@ cdef inline void sweep_pieces_of_row(Scratch[real]& scratch, Operation operation
     cdef bint weighted = sums_more(operation, p)
     cdef Py_ssize_t chunks = (p.n + CHUNK - 1) // CHUNK, first = 0, count, i, j
     scratch.kept_from = p.n
-    start_pieces(whole, order_of(tag, True, p.n), False)
+    start_pieces(whole, order_of(tag, True, p.n, False), False)
     while first < chunks:
         count = chunks if p.kept else 1
         for i in range(count):
@@ -93,7 +93,7 @@ cdef void sweep_long_row(Scratch[real]& scratch, Operation operation, Sweep swee
     cdef real largest = -INFINITY
     if pieces:
         kept_from = p.n
-        start_pieces(whole, order_of(tag, True, p.n), False)
+        start_pieces(whole, order_of(tag, True, p.n, False), False)
     while first < p.n:
         count = min(<Py_ssize_t> WAVE, (p.n - first + CHUNK - 1) // CHUNK)
         if pieces:
@@ -136,7 +136,7 @@ cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem
     scratch.packed = NULL
     if sweep != WRITE:
         row = &part
-        start(part, order_of(tag, True, p.n), weighted)
+        start(part, order_of(tag, True, p.n, False), weighted)
         part.anchor = whole.anchor
         part.max = whole.max
         part.again = whole.again

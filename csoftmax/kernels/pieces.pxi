@@ -123,7 +123,7 @@ cdef void take_step(real* tag, char* memory, Step step, Problem& p, Py_ssize_t f
     cdef real* at_label = <real*> (rows + vectors)
     if step == START_ROWS:
         for g in range(vectors):
-            start_pieces(rows[g], order_of(tag, W == 1, p.n), True)
+            start_pieces(rows[g], order_of(tag, W == 1, p.n, False), True)
             store(at_label + g * W, broadcast(<real> 0))
         return
     group = min(<Py_ssize_t> MAX_VECTORS, max(<Py_ssize_t> 1, TILE // (W * W * BLOCK)))

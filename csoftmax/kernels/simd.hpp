@@ -509,6 +509,25 @@ CSOFTMAX_INLINE Vec<double> halves(Vec<double> a, Vec<double> b) {
 }
 #endif
 
+// Lane i is that of `a` for the row that entry first + i belongs to, rows having n entries each.
+template <int n, int first, class T> CSOFTMAX_INLINE Vec<T> lanes_of_rows(Vec<T> a) {
+    T s[Vec<T>::LANES];
+    for (int i = 0; i < Vec<T>::LANES; ++i) s[i] = lane(a, (first + i) / n);
+    return load(s);
+}
+#if defined(CSOFTMAX_VECTOR_TYPES) && (defined(__clang__) || __GNUC__ >= 12)
+template <int n, int first, class V, int... i>
+CSOFTMAX_INLINE V values_of_rows(V v, std::integer_sequence<int, i...>) {
+    return __builtin_shufflevector(v, v, ((first + i) / n)...);
+}
+template <int n, int first> CSOFTMAX_INLINE Vec<float> lanes_of_rows(Vec<float> a) {
+    return {values_of_rows<n, first>(a.v, std::make_integer_sequence<int, Vec<float>::LANES>{})};
+}
+template <int n, int first> CSOFTMAX_INLINE Vec<double> lanes_of_rows(Vec<double> a) {
+    return {values_of_rows<n, first>(a.v, std::make_integer_sequence<int, Vec<double>::LANES>{})};
+}
+#endif
+
 // combine(lane i, lane i + half) for half = LANES/2, ..., 2, 1: every lane ends with the result.
 // Columns combine the lanes of a sum in the same pairs (summation.hpp).
 template <int half, class State, class Combine>

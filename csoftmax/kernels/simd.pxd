@@ -34,7 +34,7 @@ cdef extern from "vecmath.hpp" namespace "csoftmax" nogil:
     Exact[T] log1p_of_positive[T](Exact[T])
 
 cdef extern from "summation.hpp" namespace "csoftmax" nogil:
-    const Py_ssize_t CHUNK, FEW
+    const Py_ssize_t CHUNK, FEW, PLAIN
     enum:
         BLOCK
     cdef cppclass LaneSum[T]:
@@ -44,7 +44,7 @@ cdef extern from "summation.hpp" namespace "csoftmax" nogil:
         bint fold
         int registers
     void clear[T](LaneSum[T]&, Order)
-    Order order_of[T](const T*, bint fold, ptrdiff_t n)
+    Order order_of[T](const T*, bint fold, ptrdiff_t n, bint products)
     Vec[T] value[T](const LaneSum[T]&)
 
 cdef extern from "row.hpp" namespace "csoftmax" nogil:
@@ -195,10 +195,10 @@ cdef extern from "few_classes.hpp" namespace "csoftmax" nogil:
     void multiply_few_classes[T](ptrdiff_t n, const T* y, ptrdiff_t stride, const T* grad,
                                  ptrdiff_t grad_stride, T* out, ptrdiff_t out_stride,
                                  ptrdiff_t vectors)
-    bint multiplies_rows[T](const T*, ptrdiff_t n)
-    void write_products_of_rows[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride,
-                                   T* out, ptrdiff_t out_stride, ptrdiff_t n, ptrdiff_t rows,
-                                   bint fetched)
+
+cdef extern from "row_products.hpp" namespace "csoftmax" nogil:
+    bint multiplies_rows[T](const T*, const Problem&)
+    void multiply_rows[T](const T*, const Problem&, ptrdiff_t lane, ptrdiff_t lanes)
 
 cdef extern from "few_losses.hpp" namespace "csoftmax" nogil:
     enum:

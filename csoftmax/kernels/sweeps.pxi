@@ -14,6 +14,10 @@ cdef enum:
     STRIP = 512             # registers of a row between terms and their sum: they stay in L1
 
 
+cdef inline Order order_for(const real* tag, Operation operation, const Problem& p) noexcept nogil:
+    return order_of(tag, p.width == 1, p.n, operation == SOFTMAX_VJP)
+
+
 cdef inline bint takes_pair(Operation operation) noexcept nogil:
     return operation >= SOFTMAX_VJP
 
@@ -138,7 +142,7 @@ cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep swe
         (p.out if sweep == WRITE and keep else p.x).class_stride // size,
         p.y.class_stride // size if takes_pair(operation) else 0, w,
         e, p.out.class_stride // size if e == out else p.width,
-        out, p.out.class_stride // size, j1 - j0, keep, weighted, order_of(y, False, p.n),
+        out, p.out.class_stride // size, j1 - j0, keep, weighted, order_for(y, operation, p),
         rows, p.width // W, p.streamed)
 
 
@@ -182,7 +186,7 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
     cdef bint fold = p.width == 1
     cdef bint pair = takes_pair(operation)
     cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
-    cdef Order order = order_of(x, fold, p.n)
+    cdef Order order = order_for(x, operation, p)
     cdef Py_ssize_t W = lanes_of(x)
     cdef Py_ssize_t vectors = 1 if fold else p.width // W
     cdef Py_ssize_t stride = W * vectors
@@ -238,7 +242,7 @@ cdef inline void visit(Scratch[real]& scratch, Operation operation, Sweep sweep,
                 y = scratch.packed + (p.n + j0) * p.width
         visit_tile(x, y, loaded, operation, sweep, p, lane, lanes, j0, j1, rows)
     if sweep == ADD_UP and (j1 % CHUNK == 0 or j1 == p.n):
-        order = order_of(x, fold, p.n)
+        order = order_for(x, operation, p)
         weighted = sums_more(operation, p)
         for v in range(1 if fold else p.width // lanes_of(x)):
             end_chunk(rows[v], order, weighted)
@@ -250,7 +254,7 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
     # One sweep over the whole group.
     cdef real* tag = NULL
     cdef bint weighted = sums_more(operation, p)
-    cdef Order order = order_of(tag, p.width == 1, p.n)
+    cdef Order order = order_for(tag, operation, p)
     cdef Row[real] row
     cdef Row[real]* whole
     cdef Py_ssize_t i, j, W = lanes_of(tag)

@@ -1,12 +1,14 @@
 // wide_columns.hpp - softmax_vjp of columns, class by class along wide runs of rows.
 //
 //     y, grad, out: n classes, `stride` apart, of `lanes` rows that lie side by side
-//     out_j <- y_j * (grad_j - sum(y * grad)), the sum in two words
+//     out_j <- y_j * (grad_j - sum(y * grad)), the sum in two words, or in one if it is `plain`
 //
 // An entry takes so little work that it matters most how memory is read: in its own order, twice, rather
 // than once in narrow pieces. So the sums of all rows are kept in memory, and each loop goes along a
 // class, or BLOCK of them.
 #pragma once
+
+#include <algorithm>
 
 #include "summation.hpp"
 
@@ -23,48 +25,93 @@ CSOFTMAX_INLINE void for_registers_of_rows(std::ptrdiff_t head, std::ptrdiff_t l
     if (i < lanes) call(lanes - W, v);
 }
 
-// sums.lanes[i] += y_j * grad_j for up to BLOCK classes.
+// Of one register of rows, y_j * grad_j for up to BLOCK classes.
 template <int count, class T>
+CSOFTMAX_INLINE Vec<T> block_of_columns(const T* y, std::ptrdiff_t stride, const T* grad,
+                                        std::ptrdiff_t grad_stride) {
+    Vec<T> chains[2] = {broadcast(T(0)), broadcast(T(0))};
+    for (int k = 0; k < count; ++k)
+        chains[k % 2] = fma(load(y + k * stride), load(grad + k * grad_stride), chains[k % 2]);
+    return chains[0] + chains[1];
+}
+
+// sums.lanes[i] += those.
+template <bool plain, int count, class T>
 CSOFTMAX_INLINE void add_block_of_columns(const T* y, std::ptrdiff_t stride, const T* grad,
                                           std::ptrdiff_t grad_stride, std::ptrdiff_t head,
                                           std::ptrdiff_t lanes, LaneSum<T>* sums, int i) {
     for_registers_of_rows<T>(head, lanes, [&](std::ptrdiff_t at, std::ptrdiff_t v) CSOFTMAX_INLINED {
-        Vec<T> chains[2] = {broadcast(T(0)), broadcast(T(0))};
-        for (int k = 0; k < count; ++k)
-            chains[k % 2] = fma(load(y + k * stride + at), load(grad + k * grad_stride + at), chains[k % 2]);
+        const Vec<T> block = block_of_columns<count>(y + at, stride, grad + at, grad_stride);
         Exact<T>& sum = sums[v].lanes[i];
-        sum = add_exactly(sum, chains[0] + chains[1]);
+        if (plain)
+            sum.value = sum.value + block;
+        else
+            sum = add_exactly(sum, block);
+    });
+}
+
+// visit(count) for a count of 1 to BLOCK, or more, as a constant.
+template <class Visit> CSOFTMAX_INLINE void with_block(std::ptrdiff_t count, Visit visit) {
+    static_assert(BLOCK == 4, "the rest of a block");
+    if (count >= BLOCK) visit(std::integral_constant<int, BLOCK>{});
+    if (count == 3) visit(std::integral_constant<int, 3>{});
+    if (count == 2) visit(std::integral_constant<int, 2>{});
+    if (count == 1) visit(std::integral_constant<int, 1>{});
+}
+
+// sums.total <- y_j * grad_j for so few classes that each lane has a block of them: two lanes at a time, which
+// are added first.
+template <class T>
+CSOFTMAX_APART void add_few_columns(const T* y, std::ptrdiff_t stride, const T* grad,
+                                    std::ptrdiff_t grad_stride, std::ptrdiff_t n, std::ptrdiff_t head,
+                                    std::ptrdiff_t lanes, LaneSum<T>* sums) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES, HALF = W / 2;
+    for (std::ptrdiff_t i = 0; i < HALF && i < n; ++i) {
+        const std::ptrdiff_t count = (n - i + W - 1) / W, other = std::max<std::ptrdiff_t>(0, n - i - HALF + W - 1) / W;
+        const auto add_both = [&](auto first, auto second) CSOFTMAX_INLINED {
+            for_registers_of_rows<T>(head, lanes, [&](std::ptrdiff_t at, std::ptrdiff_t v) CSOFTMAX_INLINED {
+                const T *y_i = y + i * stride + at, *grad_i = grad + i * grad_stride + at;
+                Vec<T> sum = block_of_columns<first.value>(y_i, W * stride, grad_i, W * grad_stride);
+                if (second.value > 0)
+                    sum = sum + block_of_columns<second.value>(y_i + HALF * stride, W * stride,
+                                                               grad_i + HALF * grad_stride, W * grad_stride);
+                sums[v].lanes[i].value = sum;
+            });
+        };
+        with_block(count, [&](auto first) CSOFTMAX_INLINED {
+            if (other == count)
+                add_both(first, first);
+            else
+                add_both(first, std::integral_constant<int, first.value - 1>{});
+        });
+    }
+    for_registers_of_rows<T>(head, lanes, [&](std::ptrdiff_t, std::ptrdiff_t v) {
+        end_plainly(sums[v], {false, int(HALF), true});
     });
 }
 
 // sums.total += y_j * grad_j for a chunk of classes.
-template <class T>
+template <bool plain, class T>
 CSOFTMAX_APART void add_chunk_of_columns(const T* y, std::ptrdiff_t stride, const T* grad,
                                          std::ptrdiff_t grad_stride, std::ptrdiff_t n,
                                          std::ptrdiff_t head, std::ptrdiff_t lanes, Order order,
                                          LaneSum<T>* sums) {
     const std::ptrdiff_t apart = order.registers;  // classes that are added to the same lane
     for (std::ptrdiff_t block = 0; block < n; block += BLOCK * apart)
-        for (std::ptrdiff_t j = block; j < n && j < block + apart; ++j) {
-            const auto add = [&](auto count) CSOFTMAX_INLINED {
-                add_block_of_columns<count.value>(y + j * stride, apart * stride, grad + j * grad_stride,
-                                                  apart * grad_stride, head, lanes, sums, int(j - block));
-            };
-            const std::ptrdiff_t count = (n - j + apart - 1) / apart;
-            static_assert(BLOCK == 4, "the rest of a block");
-            if (count >= BLOCK) add(std::integral_constant<int, BLOCK>{});
-            if (count == 3) add(std::integral_constant<int, 3>{});
-            if (count == 2) add(std::integral_constant<int, 2>{});
-            if (count == 1) add(std::integral_constant<int, 1>{});
-        }
+        for (std::ptrdiff_t j = block; j < n && j < block + apart; ++j)
+            with_block((n - j + apart - 1) / apart, [&](auto count) CSOFTMAX_INLINED {
+                add_block_of_columns<plain, count.value>(y + j * stride, apart * stride, grad + j * grad_stride,
+                                                         apart * grad_stride, head, lanes, sums, int(j - block));
+            });
     for_registers_of_rows<T>(head, lanes, [&](std::ptrdiff_t, std::ptrdiff_t v) {
+        if (plain) return end_plainly(sums[v], order);
         for (int i = 0; i < apart; ++i) sums[v].lanes[i] = end_sum(sums[v].lanes[i]);
         end_chunk(sums[v], order);
     });
 }
 
 // What shares rows is found before any is written, as `out` may be an operand.
-template <class How, class T>
+template <bool plain, class How, class T>
 CSOFTMAX_APART void write_columns(const T* y, std::ptrdiff_t stride, const T* grad,
                                   std::ptrdiff_t grad_stride, T* out, std::ptrdiff_t out_stride,
                                   std::ptrdiff_t n, std::ptrdiff_t head, std::ptrdiff_t lanes,
@@ -72,7 +119,8 @@ CSOFTMAX_APART void write_columns(const T* y, std::ptrdiff_t stride, const T* gr
     constexpr int W = Vec<T>::LANES;
     const auto product = [&](std::ptrdiff_t at, std::ptrdiff_t v) CSOFTMAX_INLINED {
         const Exact<T> dot = sums[v].total;
-        return load(y + at) * ((load(grad + at) - dot.error) - dot.value);
+        const Vec<T> g = plain ? load(grad + at) : load(grad + at) - dot.error;
+        return load(y + at) * (g - dot.value);
     };
     const std::ptrdiff_t before = head > 0, whole = (lanes - head) / W, rest = lanes - head - whole * W;
     for (; n > 0; --n, y += stride, grad += grad_stride, out += out_stride) {
@@ -107,17 +155,25 @@ inline void multiply_columns(const T* y, std::ptrdiff_t stride, const T* grad, s
         streamed || lanes >= 8 * Vec<T>::LANES
             ? (-reinterpret_cast<std::uintptr_t>(out) & (REGISTER - 1)) / sizeof(T)
             : 0;
-    const Order order = order_of(y, false, n);
+    const Order order = order_of(y, false, n, true);
     for_registers_of_rows<T>(head, lanes, [&](std::ptrdiff_t, std::ptrdiff_t v) { clear(sums[v], order); });
-    for (std::ptrdiff_t j = 0; j < n; j += CHUNK)
-        add_chunk_of_columns(y + j * stride, stride, grad + j * grad_stride, grad_stride,
-                             n - j < CHUNK ? n - j : CHUNK, head, lanes, order, sums);
-    if (streamed) {
-        write_columns(y, stride, grad, grad_stride, out, out_stride, n, head, lanes, sums, Streamed{});
-        end_stream();
-    } else {
-        write_columns(y, stride, grad, grad_stride, out, out_stride, n, head, lanes, sums, Full{});
-    }
+    const auto multiply = [&](auto plain) {
+        if (plain.value && n <= BLOCK * Vec<T>::LANES)
+            add_few_columns(y, stride, grad, grad_stride, n, head, lanes, sums);
+        else
+            for (std::ptrdiff_t j = 0; j < n; j += CHUNK)
+                add_chunk_of_columns<plain.value>(y + j * stride, stride, grad + j * grad_stride, grad_stride,
+                                                  n - j < CHUNK ? n - j : CHUNK, head, lanes, order, sums);
+        if (streamed)
+            write_columns<plain.value>(y, stride, grad, grad_stride, out, out_stride, n, head, lanes, sums, Streamed{});
+        else
+            write_columns<plain.value>(y, stride, grad, grad_stride, out, out_stride, n, head, lanes, sums, Full{});
+    };
+    if (n <= PLAIN)
+        multiply(std::true_type{});
+    else
+        multiply(std::false_type{});
+    if (streamed) end_stream();
 }
 
 }  // namespace csoftmax
