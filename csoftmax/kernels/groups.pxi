@@ -6,7 +6,7 @@
 # and whether they are worked on where they are ("direct"), by way of a dense tile, or packed; whether results go
 # past the caches ("streamed"), and what is asked for ahead. Threads share the groups or, where there are fewer long
 # rows than threads, the chunks of each row; neither changes a bit of a result. `run_group` then calls the sweeps
-# (sweeps.pxi), or what does without them (few_classes.pxi and few_classes.hpp, wide_columns.hpp).
+# (sweeps.pxi), or what does without them (few_classes.pxi and few_classes.hpp, row_products.hpp, wide_columns.hpp).
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free, malloc
 
