@@ -50,6 +50,9 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     cdef bint fetched
     cdef real* packed = NULL
     threads = <int> min(<Py_ssize_t> threads, rows * n // SHARE + 1)
+    set_end(p.x, p, sizeof(real))
+    set_end(p.y, p, sizeof(real))
+    set_end(p.out, p, sizeof(real))
     if operation == SAMPLE:
         sample_rows(tag, p, threads)
         return

@@ -4,6 +4,8 @@
 // distance of two classes, in entries; registers of rows lie next to each other.
 #pragma once
 
+#include <algorithm>
+
 #include "loss.hpp"
 
 namespace csoftmax {
@@ -184,10 +186,10 @@ CSOFTMAX_INLINE void write_some_columns(const T* x, std::ptrdiff_t stride, T* ou
         Vec<T> some[N];
         for (int i = 0; i < N; ++i) some[i] = load(x + i / M * stride + i % M * W);
         compute(some, j);
+        const std::ptrdiff_t ahead = std::min(AHEAD, steps - 1 - j - (N - 1) / M) * out_stride * sizeof(T);
         for (int i = 0; i < N; ++i) {
             T* to = out + i / M * out_stride + i % M * W;
-            if (std::is_same<How, Full>::value)
-                prefetch_to_write(to, AHEAD * out_stride * sizeof(T));
+            if (std::is_same<How, Full>::value) prefetch_to_write(to, ahead);
             store(to, some[i], how);
         }
         j += N / M;
@@ -392,8 +394,9 @@ CSOFTMAX_APART void write_all_gradients(const T* x, std::ptrdiff_t stride, const
             x + at * W, stride, out + at * W, out_stride, steps, how,
             [&](auto& e, std::ptrdiff_t j) CSOFTMAX_INLINED {
                 constexpr int N = std::extent<std::remove_reference_t<decltype(e)>>::value;
+                const std::ptrdiff_t ahead = std::min(AHEAD, steps - 1 - j - (N - 1) / M) * stride * sizeof(T);
                 for (int i = 0; i < N && !kept; ++i)
-                    prefetch(x + (j + i / M) * stride + (at + i % M) * W, AHEAD * stride * sizeof(T));
+                    prefetch(x + (j + i / M) * stride + (at + i % M) * W, ahead);
                 if (!kept) terms(e, anchors, e);
                 for (int i = 0; i < N; ++i) {
                     const Gradient<T>& gradient = gradients[i % M];

@@ -49,6 +49,9 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
     auto weights = [&](int i) {
         return weighted ? weights_of_row(x(i), p, lane + i, j0) : WeightsOfRow<T>{};
     };
+    const int last = int(lanes) - 1;
+    const std::ptrdiff_t ahead = ahead_of(p.x, x(last) + n, p.ahead);
+    const std::ptrdiff_t out_ahead = p.out_ahead == 0 ? 0 : ahead_of(p.out, out(last) + n, p.out_ahead);
     auto larger = [](Single<T> a, Single<T> b) { return Single<T>{max(a.v, b.v)}; };
     auto sum_of = [](Single<T> a, Single<T> b) { return Single<T>{a.v + b.v}; };
     CSOFTMAX_ASSUME(lanes > 0);
@@ -72,8 +75,8 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
         auto block_at = [&](int i) {
             return [&, i](std::ptrdiff_t j, auto count, auto last) CSOFTMAX_INLINED {
                 for (std::size_t k = 0; fetched && k < count * W * sizeof(T); k += 64) {
-                    prefetch(x(i) + j, p.ahead + k);
-                    prefetch(y(i) + j, p.ahead + k);
+                    prefetch(x(i) + j, ahead + k);
+                    prefetch(y(i) + j, ahead + k);
                 }
                 return operation == SOFTMAX_VJP
                            ? block_of_products(x(i) + j, y(i) + j, count, last)
@@ -86,10 +89,10 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
         for (int i = 0; i < lanes && weighted; ++i) {
             RowSums<T> sums;
             if (i == 0 || weighing != BY_CLASS)
-                add_weights_of_row<weighing, true>(x(i), n, weights(i), spread(rows.anchor, i), p.ahead,
+                add_weights_of_row<weighing, true>(x(i), n, weights(i), spread(rows.anchor, i), ahead,
                                                    sums);
             else  // their sum is that of the first row
-                add_weights_of_row<weighing, false>(x(i), n, weights(i), spread(rows.anchor, i), p.ahead,
+                add_weights_of_row<weighing, false>(x(i), n, weights(i), spread(rows.anchor, i), ahead,
                                                     sums);
             weight[i] = i == 0 || weighing != BY_CLASS ? sums.weight : weight[0];
             spreads[i] = sums.spread;
@@ -115,7 +118,7 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
             const auto add_rows = [&](auto add, auto asked_for) CSOFTMAX_INLINED {
                 for (int i = 0; i < lanes; ++i) {
                     RowSums<T> sums;
-                    add(x(i), e(i), asked_for(i), before, spread(rows.anchor, i), p.ahead, sums);
+                    add(x(i), e(i), asked_for(i), before, spread(rows.anchor, i), ahead, sums);
                     sum[i] = sums.sum;
                     if (gaps) spreads[i] = sums.spread;
                     ties[i] = {sums.ties};
@@ -132,10 +135,10 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
                 auto e_end = [&](int i) { return e(i) ? e(i) + before : nullptr; };
                 if (n - before <= W)
                     add_ends_of_rows<apart, 1>(x_end, e_end, int(lanes), n - before, n < W, rows,
-                                               p.ahead, one_word, short_rows ? ties : end_ties);
+                                               ahead, one_word, short_rows ? ties : end_ties);
                 else
                     add_ends_of_rows<apart, 2>(x_end, e_end, int(lanes), n - before, n < W, rows,
-                                               p.ahead, one_word, short_rows ? ties : end_ties);
+                                               ahead, one_word, short_rows ? ties : end_ties);
             }
             for (int i = 0; i < lanes && ends; ++i) {
                 if (later(i)) prefetch_to_write(later(i) + n - 1);
@@ -159,11 +162,11 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
         }
     } else {
         if (keeps && !kept)
-            write_afresh<operation, weighing>(x(0), out(0), n, p.streamed, p.out_ahead, rows, weights(0));
+            write_afresh<operation, weighing>(x(0), out(0), n, p.streamed, out_ahead, rows, weights(0));
         else
             for (int i = 0; i < lanes; ++i)
                 write_row<operation, weighing, true>(keeps ? out(i) : x(i), y(i), out(i), n, p.streamed,
-                                      p.out_ahead, rows, i, weights(i));
+                                      out_ahead, rows, i, weights(i));
         if (p.streamed) end_stream();
     }
 }

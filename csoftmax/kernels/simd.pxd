@@ -1,6 +1,6 @@
 # What the Cython kernels use of the headers.
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int64_t, uint16_t
+from libc.stdint cimport int64_t, uint16_t, uintptr_t
 from libcpp cimport bool as cpp_bool
 
 
@@ -130,6 +130,8 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         ptrdiff_t mask_lane_stride, mask_class_stride
         double temperature
     ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t unit)
+        uintptr_t end
+    void set_end(View&, const Problem&, ptrdiff_t size)
     bint lanes_adjacent(const View&)
     bint plain(const View&, ptrdiff_t stride, ptrdiff_t size)
     cdef cppclass Problem:

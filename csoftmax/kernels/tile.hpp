@@ -22,7 +22,14 @@ struct View {
     const char* mask;                          // nullptr: all count
     std::ptrdiff_t mask_lane_stride, mask_class_stride;
     double temperature;  // what entries are divided by when they come into a tile
+    std::uintptr_t end;  // behind the last entry of the whole operand, if known
 };
+
+// How far ahead of memory up to p lines are asked for: `bytes`, if the operand goes on for so long. Where it ends
+// there may be no memory, and the search for each line takes longer than to compute what one holds.
+CSOFTMAX_INLINE std::ptrdiff_t ahead_of(const View& view, const void* p, std::ptrdiff_t bytes) {
+    return reinterpret_cast<std::uintptr_t>(p) + bytes <= view.end ? bytes : 0;
+}
 
 // Whether neighbours in memory belong to different rows.
 inline bool lanes_adjacent(const View& view) {
@@ -165,16 +172,18 @@ inline void transpose_rows(T* tile, const View& view, std::ptrdiff_t lane, std::
                            std::ptrdiff_t j0, std::ptrdiff_t n, std::ptrdiff_t width) {
     constexpr std::ptrdiff_t W = Vec<T>::LANES, C = PIECE<T>, BLOCK_BYTES = C * W * sizeof(T);
     const std::ptrdiff_t stride = view.lane_stride;
+    const char* end = view.data + (lane + lanes) * stride;
+    const std::ptrdiff_t next = ahead_of(view, end, NEXT), two_blocks = ahead_of(view, end, 2 * W * stride);
     for (std::ptrdiff_t i = 0; i < lanes; i += W) {
         char* rows = view.data + (lane + i) * stride + j0 * sizeof(T);
         if (n <= FEW && stride == n * std::ptrdiff_t(sizeof(T)))  // what is next in memory
             for (std::ptrdiff_t k = 0; k < W * stride; k += 64)
-                back ? prefetch_to_write(rows + k, NEXT) : prefetch(rows + k, NEXT);
+                back ? prefetch_to_write(rows + k, next) : prefetch(rows + k, next);
         if (n >= C) {
             for (std::ptrdiff_t j = 0; j < n; j += C) {
-                if (n > FEW)  // two blocks of rows ahead
+                if (n > FEW)
                     for (std::ptrdiff_t k = 0; k < BLOCK_BYTES; k += 64)
-                        prefetch(rows, 2 * W * stride + j * W * std::ptrdiff_t(sizeof(T)) + k);
+                        prefetch(rows, two_blocks + j * W * std::ptrdiff_t(sizeof(T)) + k);
                 if (j + C > n) j = n - C;
                 transpose_block<back>(tile + j * width + i, width, rows + j * sizeof(T), stride,
                                       int(C));
@@ -222,6 +231,13 @@ template <class T> CSOFTMAX_INLINE void copy_lanes(T* to, const T* from, std::pt
     if (i < lanes) std::memcpy(to + i, from + i, (lanes - i) * sizeof(T));
 }
 
+// The bytes to what is asked for of n classes at `data`, `lanes` side by side.
+CSOFTMAX_INLINE std::ptrdiff_t ahead_of_columns(const View& view, std::ptrdiff_t lanes, std::ptrdiff_t size,
+                                                const char* data, std::ptrdiff_t n) {
+    const std::ptrdiff_t run = lanes * size;
+    return ahead_of(view, data + (n - 1) * view.class_stride + run, n < MANY ? run : AHEAD * view.class_stride);
+}
+
 template <class T>
 inline void load_run(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdiff_t lanes,
                       std::ptrdiff_t j0, std::ptrdiff_t j1, std::ptrdiff_t width, T fill) {
@@ -229,6 +245,7 @@ inline void load_run(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdif
     const std::ptrdiff_t size = sizeof(T);
     const bool few = n < MANY;  // no tile of many classes holds so few of them
     const char* data = view.data + lane * view.lane_stride + j0 * view.class_stride;
+    const std::ptrdiff_t ahead = ahead_of_columns(view, lanes, size, data, n);
     if (view.mask) {
         walk(view, lane, lanes, j0, j1, width,
              [&](const char* p, const char* mask, std::ptrdiff_t at) {
@@ -240,8 +257,7 @@ inline void load_run(T* tile, const View& view, std::ptrdiff_t lane, std::ptrdif
         for (std::ptrdiff_t j = 0; j < n; ++j) {
             const char* from = data + j * view.class_stride;
             for (std::ptrdiff_t k = 0; k < lanes * size; k += 64)
-                few ? prefetch_to_second(from + k, lanes * size)
-                    : prefetch(from + k, AHEAD * view.class_stride);
+                few ? prefetch_to_second(from + k, ahead) : prefetch(from + k, ahead);
             copy_lanes(tile + j * width, reinterpret_cast<const T*>(from), lanes);
         }
     } else {
@@ -291,8 +307,8 @@ inline void store_run(const T* tile, const View& view, std::ptrdiff_t lane, std:
                        std::ptrdiff_t j0, std::ptrdiff_t j1, std::ptrdiff_t width, T fill) {
     const std::ptrdiff_t n = j1 - j0;
     const std::ptrdiff_t size = sizeof(T);
-    const bool few = n < MANY;
     char* data = view.data + lane * view.lane_stride + j0 * view.class_stride;
+    const std::ptrdiff_t ahead = ahead_of_columns(view, lanes, size, data, n);
     if (view.mask) {
         walk(view, lane, lanes, j0, j1, width,
              [&](char* p, const char* mask, std::ptrdiff_t at) {
@@ -303,8 +319,7 @@ inline void store_run(const T* tile, const View& view, std::ptrdiff_t lane, std:
     } else if (!view.half && lanes > 1 && view.lane_stride == size) {
         for (std::ptrdiff_t j = 0; j < n; ++j) {
             char* to = data + j * view.class_stride;
-            for (std::ptrdiff_t k = 0; k < lanes * size; k += 64)
-                prefetch_to_write(to + k, few ? lanes * size : AHEAD * view.class_stride);
+            for (std::ptrdiff_t k = 0; k < lanes * size; k += 64) prefetch_to_write(to + k, ahead);
             copy_lanes(reinterpret_cast<T*>(to), tile + j * width, lanes);
         }
     } else {
@@ -390,6 +405,15 @@ struct Problem {
 
 // Whether the classes of a loss have weights beside that of the label.
 CSOFTMAX_INLINE bool has_weights(const Problem& p) { return !p.label || p.smoothing != 0; }
+
+inline void set_end(View& view, const Problem& p, std::ptrdiff_t size) {
+    const auto span = [](std::ptrdiff_t n, std::ptrdiff_t stride) {
+        return n > 1 && stride > 0 ? (n - 1) * stride : 0;
+    };
+    if (view.run == 0)
+        view.end = reinterpret_cast<std::uintptr_t>(view.data) + size + span(p.outer, view.outer_stride) +
+                   span(p.lanes, view.lane_stride) + span(p.n, view.class_stride);
+}
 
 // The problem with the matrix number `outer` of its operands.
 inline Problem matrix(const Problem& p, std::ptrdiff_t outer) {

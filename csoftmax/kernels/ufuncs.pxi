@@ -4,6 +4,7 @@
 # float at all is cast to the first, float64.
 cimport numpy as cnp
 from libc.math cimport INFINITY
+from libc.stdint cimport UINTPTR_MAX
 from libc.stdlib cimport malloc
 from libc.string cimport strcpy
 
@@ -93,6 +94,7 @@ cdef inline View view(char* data, Py_ssize_t lane_stride, Py_ssize_t class_strid
     v.mask = NULL
     v.mask_lane_stride = v.mask_class_stride = 0
     v.temperature = 1
+    v.end = UINTPTR_MAX
     return v
 
 
