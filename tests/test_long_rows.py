@@ -16,6 +16,8 @@ def shift_of_chunk(profile, dtype):
         "level": [0, 0, 0, 0],
         "ties": [-1, 0, 0, 1],
         "rising": [-0.5, -0.2, 0.1, 0.4],
+        "rising by powers of two": [-9, -6, -3, 0],
+        "rising by a few more": [-13, -11.2, -10.8, 0],
         "falling": [0.4, 0.1, -0.2, -0.5],
         "the first ones vanish": [-1200, -100, -90, 0],
         "the last ones vanish": [0, -90, -100, -1200],
@@ -32,6 +34,8 @@ PROFILES = [
     "level",
     "ties",
     "rising",
+    "rising by powers of two",
+    "rising by a few more",
     "falling",
     "the first ones vanish",
     "the last ones vanish",
@@ -124,6 +128,23 @@ def test_same_bits_where_no_term_is_kept(compiled, dtype, profile):
             want = compiled.cross_entropy_with_grad(x, labels[:1], reduction="none")
             for result, expected in zip(got, want, strict=True):
                 assert np.all(result == expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_same_bits_in_several_waves(compiled, dtype):
+    """Rows of more than the 256 chunks that are remembered, or shared by threads, at once."""
+    n = 260 * CHUNK + 5
+    x = (np.random.default_rng(0).normal(size=(1, n)) * 3 + np.linspace(-4, 4, n)).astype(dtype)
+    operands = {"softmax": (), "cross_entropy_with_grad": ([n - 1],)}
+    with compiled.threads(1):
+        apart = np.repeat(x, 2, axis=-1)[:, ::2]
+        want = {name: getattr(compiled, name)(apart, *more) for name, more in operands.items()}
+    for threads in (1, 2):
+        with compiled.threads(threads):
+            for name, more in operands.items():
+                function, operand = getattr(compiled, name), x.copy()
+                np.testing.assert_equal(function(operand, *more, out=np.empty_like(x)), want[name])
+                np.testing.assert_equal(function(operand, *more, out=operand), want[name])
 
 
 @pytest.mark.parametrize("temperature", [0.5, 3.0])

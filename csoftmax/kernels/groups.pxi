@@ -33,7 +33,8 @@ cdef enum:
     GROUP_BYTES = 16384    # of rows that a group in row form has;
     FETCHED_GROUP = 8192   # where lines of the next result are asked for before it is written;
     FETCHED_BYTES = 1048576  # of rows beyond which that is done, for
-    FETCHED_ROW = 262144   # rows up to these
+    FETCHED_ROW = 131072   # rows up to these;
+    SECOND_CACHE = 524288  # within rows beyond this, a chunk before they are written
     PRODUCTS_AHEAD = 768   # bytes to the next rows of products that are asked for
     PAIR_BYTES = 4096      # where memory is all that takes time, reads and writes take turns sooner
     SERIAL_BELOW = 65536   # entries that do not pay for waking threads
@@ -49,10 +50,10 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     cdef Py_ssize_t row
     cdef bint fetched
     cdef real* packed = NULL
-    threads = <int> min(<Py_ssize_t> threads, rows * n // SHARE + 1)
     set_end(p.x, p, sizeof(real))
     set_end(p.y, p, sizeof(real))
     set_end(p.out, p, sizeof(real))
+    threads = <int> min(<Py_ssize_t> threads, rows * n // SHARE + 1)
     if operation == SAMPLE:
         sample_rows(tag, p, threads)
         return
@@ -112,8 +113,9 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         if p.direct:
             p.streamed = is_streamed(operation, p, sizeof(real))
             row = n * <Py_ssize_t> sizeof(real)
-            p.kept = (keeps_pieces(operation, p)
-                      and (rows * row < STREAMED_BYTES or W * <Py_ssize_t> sizeof(real) < WIDE))
+            p.kept = keeps_pieces(operation, p) and (
+                W * <Py_ssize_t> sizeof(real) < WIDE
+                or (rows * row < STREAMED_BYTES and is_one_wave(p)))
             fetched = (writes_rows(operation) and operation != LOG_SOFTMAX and p.out.data != NULL
                        and not p.streamed and row <= FETCHED_ROW and rows * row > FETCHED_BYTES)
             p.group = ((PAIR_BYTES if takes_pair(operation) else
@@ -122,16 +124,18 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             p.group = max(<Py_ssize_t> 1, min(p.group, rows // threads))
             if p.group > W:
                 p.group = 2 * W if p.group >= 2 * W and row <= SHORT_ROW else W
-            if p.piecewise and not p.kept:
+            if p.piecewise and (p.lanes == 1 or not p.kept):
                 p.ahead = CHUNK * sizeof(real)
             elif p.lanes > p.group:
                 p.ahead = p.group * p.x.lane_stride
                 if fetched:
                     p.out_ahead = p.group * p.out.lane_stride
-        if rows < 2 * threads and p.n > 2 * CHUNK:
+            if p.kept and row > SECOND_CACHE:
+                p.out_ahead = CHUNK * sizeof(real)
+        if threads > 1 and rows < 2 * threads and p.n > 2 * CHUNK:
             p.row_threads = threads
             threads = 1
-            if p.direct and p.piecewise and not p.kept:
+            if p.direct and p.piecewise and not (p.kept and is_one_wave(p)):
                 p.ahead = wave_of_threads(tag, p.row_threads) * CHUNK * <Py_ssize_t> sizeof(real)
     if p.packed and (p.wide or not p.direct):
         packed = <real*> malloc(threads * p.packed * sizeof(real))

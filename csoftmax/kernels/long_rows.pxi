@@ -3,8 +3,8 @@
 # Their maxima and sums are taken chunk by chunk, while these are in the cache, against the maximum so far;
 # raise_anchor() in row.hpp joins a sum to those before. So a row comes from memory twice instead of three
 # times. Terms are kept in the result for the writing sweep where that stays in a cache, or registers are
-# narrow: of the chunks from which on the maximum so far gives the same terms as that of the row. Elsewhere
-# they are found once more.
+# narrow: then the maximum of the row is found first, and terms are those measured against it, which are the
+# same but for a power of two. Chunks whose maximum so far is too small for that have them found once more.
 # All of that changes no bit of a result, nor do threads that share the chunks of a row.
 
 cdef enum:
@@ -18,7 +18,11 @@ cdef inline bint sums_pieces(Operation operation, Sweep sweep, const Problem& p)
 
 cdef inline bint keeps_pieces(Operation operation, const Problem& p) noexcept nogil:
     # Whether the terms of a long row can stay where the result goes.
-    return p.piecewise and keeps_terms(operation) and p.n <= WAVE * CHUNK
+    return p.piecewise and keeps_terms(operation) and p.out.data != NULL
+
+
+cdef inline bint is_one_wave(const Problem& p) noexcept nogil:
+    return p.n <= WAVE * CHUNK
 
 
 cdef inline void sweep_pieces(Scratch[real]& scratch, Operation operation, const Problem& p,
@@ -47,32 +51,39 @@ cdef inline void sweep_pieces(Scratch[real]& scratch, Operation operation, const
 
 cdef inline void sweep_pieces_of_row(Scratch[real]& scratch, Operation operation, const Problem& p,
                                      Py_ssize_t lane, Row[real]* row) noexcept nogil:
-    # Chunk by chunk; or, to keep terms, after a sweep for the maximum of all chunks.
+    # Chunk by chunk; to keep terms, after a sweep for the maximum of all chunks.
     cdef real* tag = NULL
     cdef real so_far[WAVE]
     cdef Row[real] whole
     cdef bint weighted = sums_more(operation, p)
-    cdef Py_ssize_t chunks = (p.n + CHUNK - 1) // CHUNK, first = 0, count, i, j
+    cdef Py_ssize_t j = 0, end
+    cdef int powers = -1
     scratch.kept_from = p.n
     start_pieces(whole, order_of(tag, True, p.n, False), False)
-    while first < chunks:
-        count = chunks if p.kept else 1
-        for i in range(count):
-            j = (first + i) * CHUNK
-            sweep_rows(operation, MAXIMUM, p, lane, 1, j, min(j + CHUNK, p.n), False, row[0])
-            so_far[i] = lane_value(row.max, 0)
+    while p.kept and j < p.n:
+        sweep_rows(operation, MAXIMUM, p, lane, 1, j, min(j + CHUNK, p.n), False, whole)
+        if j < WAVE * CHUNK:
+            so_far[j // CHUNK] = lane_value(whole.max, 0)
+        j += CHUNK
+    whole.max = broadcast(lane_value(whole.max, 0))
+    set_anchor_so_far(whole)
+    j = 0
+    while j < p.n:
+        end = min(j + CHUNK, p.n)
+        if p.kept and j < WAVE * CHUNK:
+            row.max = broadcast(so_far[j // CHUNK])
+        elif not (p.kept and lane_value(row.max, 0) >= lane_value(whole.max, 0)):
+            sweep_rows(operation, MAXIMUM, p, lane, 1, j, end, False, row[0])
+        raise_anchor(row[0], True, weighted)
         if p.kept:
-            whole.max = row.max
-            set_anchor_so_far(whole)
-        for i in range(count):
-            j = (first + i) * CHUNK
-            row.max = broadcast(so_far[i])
-            raise_anchor(row[0], True, weighted)
-            if p.kept and scratch.kept_from == p.n and have_same_terms(row[0], whole):
-                scratch.kept_from = j
-            sweep_rows(operation, ADD_UP, p, lane, 1, j, min(j + CHUNK, p.n), j >= scratch.kept_from,
-                       row[0])
-        first += count
+            powers = powers_below(row[0], whole)
+        if powers >= 0:
+            scratch.kept_from = min(scratch.kept_from, j)
+            lower_terms(row[0], powers)
+        sweep_rows(operation, ADD_UP, p, lane, 1, j, end, powers >= 0, row[0])
+        if powers >= 0:
+            lower_terms(row[0], -powers)
+        j = end
 
 
 cdef inline Py_ssize_t wave_of_threads(const real* tag, int threads) noexcept nogil:
@@ -89,26 +100,30 @@ cdef void sweep_long_row(Scratch[real]& scratch, Operation operation, Sweep swee
     cdef Row[real] whole
     cdef Row[real]* common = row
     cdef bint weighted = sums_more(operation, p), pieces = sums_pieces(operation, sweep, p)
+    cdef bint at_once = p.kept and is_one_wave(p)
     cdef Py_ssize_t first = 0, kept_from = scratch.kept_from, i, count
     cdef real largest = -INFINITY
     if pieces:
         kept_from = p.n
+        common = &whole
         start_pieces(whole, order_of(tag, True, p.n, False), False)
+        while p.kept and not at_once and first < p.n:
+            count = min(<Py_ssize_t> WAVE, (p.n - first + CHUNK - 1) // CHUNK)
+            largest = find_maxima_so_far(operation, p, lane, first, count, largest, chunks)
+            first += count * CHUNK
+        whole.max = broadcast(largest)
+        set_anchor_so_far(whole)
+        largest = -INFINITY
+        first = 0
     while first < p.n:
         count = min(<Py_ssize_t> WAVE, (p.n - first + CHUNK - 1) // CHUNK)
         if pieces:
-            if not p.kept:
+            if not at_once:
                 count = min(count, wave_of_threads(tag, p.row_threads))
-            for i in prange(count, num_threads=<int> min(count, <Py_ssize_t> p.row_threads),
-                            schedule="static"):
-                visit_apart(tag, operation, MAXIMUM, p, lane, first + i * CHUNK, False, row,
-                            &chunks[i])
-            for i in range(count):
-                largest = max(largest, chunks[i].max)
-                chunks[i].max = largest
-            whole.max = broadcast(largest)
-            set_anchor_so_far(whole)
-            common = &whole
+            largest = find_maxima_so_far(operation, p, lane, first, count, largest, chunks)
+            if not p.kept or at_once:
+                whole.max = broadcast(largest)
+                set_anchor_so_far(whole)
         for i in prange(count, num_threads=<int> min(count, <Py_ssize_t> p.row_threads),
                         schedule="static"):
             visit_apart(tag, operation, sweep, p, lane, first + i * CHUNK,
@@ -125,6 +140,20 @@ cdef void sweep_long_row(Scratch[real]& scratch, Operation operation, Sweep swee
     scratch.kept_from = kept_from
 
 
+cdef real find_maxima_so_far(Operation operation, const Problem& p, Py_ssize_t lane, Py_ssize_t first,
+                             Py_ssize_t count, real largest, ChunkOfRow[real]* chunks) noexcept nogil:
+    # Of some chunks, by threads, with `largest` before the first.
+    cdef real* tag = NULL
+    cdef Row[real] none
+    cdef Py_ssize_t i
+    start_pieces(none, order_of(tag, True, p.n, False), False)
+    for i in prange(count, num_threads=<int> min(count, <Py_ssize_t> p.row_threads), schedule="static"):
+        visit_apart(tag, operation, MAXIMUM, p, lane, first + i * CHUNK, False, &none, &chunks[i])
+    for i in range(count):
+        chunks[i].max = max(largest if i == 0 else chunks[i - 1].max, chunks[i].max)
+    return chunks[count - 1].max
+
+
 cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem& p,
                       Py_ssize_t lane, Py_ssize_t j0, bint keep, Row[real]* whole,
                       ChunkOfRow[real]* chunk) noexcept nogil:
@@ -133,6 +162,7 @@ cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem
     cdef Row[real] part
     cdef Row[real]* row = whole
     cdef bint weighted = sums_more(operation, p)
+    cdef int powers = -1
     scratch.packed = NULL
     if sweep != WRITE:
         row = &part
@@ -143,11 +173,17 @@ cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem
         if sums_pieces(operation, sweep, p):
             part.max = broadcast(chunk.max)
             set_anchor_so_far(part)
-            keep = p.kept and have_same_terms(part, whole[0])
+            if p.kept:
+                powers = powers_below(part, whole[0])
+            keep = powers >= 0
+            if keep:
+                lower_terms(part, powers)
     if p.direct:
         sweep_rows(operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n), keep, row[0])
     else:
         visit(scratch, operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n), row, False)
     if sweep != WRITE:
+        if powers >= 0:
+            lower_terms(part, -powers)
         chunk[0] = take_chunk(part, weighted)
         chunk.kept = keep

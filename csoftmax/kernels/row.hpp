@@ -144,15 +144,27 @@ template <class T> CSOFTMAX_INLINE void start_pieces(Row<T>& row, Order order, b
     start(row, order, weighted);
     set_anchor_so_far(row);
 }
-// Whether terms are the same measured against the maximum of one row and of the other, in lane 0: if so, also
-// against all between. That of nothing but -inf is below all, though its anchor is one of 0.
-template <class T> CSOFTMAX_INLINE bool have_same_terms(const Row<T>& a, const Row<T>& b) {
-    if (!(lane(a.anchor.finite, 0) == 0)) return false;
-    if (!(lane(a.anchor.shift, 0) == lane(b.anchor.shift, 0))) return false;
-    if constexpr (BY_LIBRARY<T>)
-        return true;
-    else
-        return lane(a.anchor.round, 0) == lane(b.anchor.round, 0);
+// The powers of two by which terms get smaller when they are measured against the maximum of the whole row instead
+// of that so far, in lane 0; or -1 where they differ by more than that, or by so much that some would be subnormal.
+// That of nothing but -inf is below all, though its anchor is one of 0.
+#if defined(CSOFTMAX_FUSED)
+constexpr int MOST_POWERS = 16;
+#else  // a product that is rounded may lie midway between two k
+constexpr int MOST_POWERS = 0;
+#endif
+template <class T> CSOFTMAX_INLINE int powers_below(const Row<T>& so_far, const Row<T>& whole) {
+    const Anchor<T>&a = so_far.anchor, &b = whole.anchor;
+    if (!(lane(a.finite, 0) == 0) || !(lane(a.shift, 0) == lane(b.shift, 0))) return -1;
+    if constexpr (BY_LIBRARY<T>) return 0;
+    const T powers = lane(a.round, 0) - lane(b.round, 0);
+    return powers <= MOST_POWERS ? int(powers) : -1;
+}
+// Terms, and their sum, get smaller by so many; larger, if negative.
+template <class T> CSOFTMAX_INLINE void lower_terms(Row<T>& row, int powers) {
+    if (powers == 0) return;
+    const Vec<T> scale = broadcast(std::ldexp(T(1), -powers));
+    row.anchor.round = row.anchor.round - broadcast(T(powers));
+    for (Exact<T>* a : {&row.anchor.peak, &row.sum.total}) *a = {a->value * scale, a->error * scale};
 }
 // After the sweep for the maximum of a piece: what was summed before, relative to the new anchor. A row
 // along its registers (fold) has its sums in lane 0, and gets its maximum in all lanes.

@@ -65,7 +65,8 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     void add_chunk[T](Row[T]&, const ChunkOfRow[T]&, bint weighted)
     void end_chunk[T](Row[T]&, Order, bint weighted)
     void set_anchor_so_far[T](Row[T]&)
-    bint have_same_terms[T](const Row[T]&, const Row[T]&)
+    int powers_below[T](const Row[T]& so_far, const Row[T]& whole)
+    void lower_terms[T](Row[T]&, int powers)
     void start_pieces[T](Row[T]&, Order, bint weighted)
     void raise_anchor[T](Row[T]&, bint fold, bint weighted)
     void set_anchors[T](Row[T]*, ptrdiff_t vectors)
@@ -129,9 +130,9 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         const char* mask
         ptrdiff_t mask_lane_stride, mask_class_stride
         double temperature
-    ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t unit)
         uintptr_t end
     void set_end(View&, const Problem&, ptrdiff_t size)
+    ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t unit)
     bint lanes_adjacent(const View&)
     bint plain(const View&, ptrdiff_t stride, ptrdiff_t size)
     cdef cppclass Problem:
