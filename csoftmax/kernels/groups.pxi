@@ -21,7 +21,7 @@ cdef enum:
     PLAIN_BYTES = 8192     # the same of few classes, with several sums for each row
     PACKED_WIDTH = 4       # nor a pair that could be packed in fewer registers of rows
     PACKED_BYTES = 1048576  # for all classes of all threads' groups, if a tile is too small: half of
-                           # it beyond that width, as caches hold what comes next as well
+    PACKED_RUN = 256       # it beyond these bytes a class, as caches hold what comes next as well
     STREAMED_BYTES = 16000000  # of a result, half of a usual last-level cache
     STREAMED_ROW = 32768   # and of each row, whose ends are not streamed,
     STREAMED_PAIR = 5120   # unless it takes two rows to make it;
@@ -46,7 +46,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     cdef Py_ssize_t W = lanes_of(tag)
     cdef Py_ssize_t n = max(p.n, <Py_ssize_t> 1)
     cdef Py_ssize_t vectors = (p.lanes + W - 1) // W
-    cdef Py_ssize_t groups, g, row_vectors, room, rows = p.outer * p.lanes
+    cdef Py_ssize_t groups, g, row_vectors, room, size, rows = p.outer * p.lanes
     cdef Py_ssize_t row
     cdef bint fetched
     cdef real* packed = NULL
@@ -85,7 +85,9 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
                 and room * W * <Py_ssize_t> sizeof(real) >= 128
                 and not (takes_pair(operation) and room < PACKED_WIDTH
                          and is_direct(operation, p, sizeof(real), True))):
-            vectors = min(vectors, max(min(room, <Py_ssize_t> PACKED_WIDTH), room // 2))
+            size = W * <Py_ssize_t> sizeof(real)
+            room = max(min(room, PACKED_RUN // size), room // 2)
+            vectors = min(vectors, room - room % max(<Py_ssize_t> 1, LINE // size))
             p.packed = tiles_of(operation, p) * W * n
         elif 2 * n * W <= TILE:               # two registers a class make a cache line
             vectors = min(vectors, max(<Py_ssize_t> 2, TILE // (n * W * tiles_of(operation, p))))
