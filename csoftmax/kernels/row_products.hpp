@@ -39,8 +39,6 @@ template <class T> struct RowsOfProduct {
     }
 };
 
-template <class T> CSOFTMAX_INLINE Single<T> add_single(Single<T> a, Single<T> b) { return {a.v + b.v}; }
-
 // Lane i is i modulo `count`.
 template <class T, int count = Vec<T>::LANES> CSOFTMAX_INLINE Vec<T> numbers_of_lanes() {
     T s[Vec<T>::LANES];

@@ -53,7 +53,6 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
     const std::ptrdiff_t ahead = ahead_of(p.x, x(last) + n, p.ahead);
     const std::ptrdiff_t out_ahead = p.out_ahead == 0 ? 0 : ahead_of(p.out, out(last) + n, p.out_ahead);
     auto larger = [](Single<T> a, Single<T> b) { return Single<T>{max(a.v, b.v)}; };
-    auto sum_of = [](Single<T> a, Single<T> b) { return Single<T>{a.v + b.v}; };
     CSOFTMAX_ASSUME(lanes > 0);
     const Vec<T> zero = broadcast(T(0));
     if (sweep == MAXIMUM) {
@@ -157,7 +156,7 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
         if (weighted) add_to(rows.weight, weight);
         if (weighted || gaps) add_to(rows.spread, spreads);
         if (!pair && apart && operation != LOGSUMEXP_AGAIN) {
-            const Vec<T> t = across_rows<PIECE<T>>(ties, int(lanes), sum_of).v;
+            const Vec<T> t = across_rows<PIECE<T>>(ties, int(lanes), add_single<T>).v;
             rows.ties = whole ? t : rows.ties + first_lanes(t, 1);
         }
     } else {

@@ -544,6 +544,7 @@ template <class T> struct Single {
         return {csoftmax::halves<half, second>(a.v, b.v)};
     }
 };
+template <class T> CSOFTMAX_INLINE Single<T> add_single(Single<T> a, Single<T> b) { return {a.v + b.v}; }
 // The same for `count` states at once, which are overwritten: what combines two neighbours has lanes of both.
 template <int half, class State, class Combine>
 CSOFTMAX_INLINE State across_some(State* states, int count, Combine combine) {
@@ -577,9 +578,7 @@ CSOFTMAX_INLINE State across_rows(const State (&rows)[lanes], int count, Combine
     return across_some<lanes / 2>(states, order_rows<piece>(rows, count, states), combine);
 }
 template <class T> CSOFTMAX_INLINE Vec<T> sum_lanes(Vec<T> a) {
-    return across_lanes<Vec<T>::LANES / 2>(Single<T>{a}, [](Single<T> x, Single<T> y) {
-               return Single<T>{x.v + y.v};
-           }).v;
+    return across_lanes<Vec<T>::LANES / 2>(Single<T>{a}, add_single<T>).v;
 }
 template <class T> CSOFTMAX_INLINE Vec<T> max_lanes(Vec<T> a) {
     return across_lanes<Vec<T>::LANES / 2>(Single<T>{a}, [](Single<T> x, Single<T> y) {
