@@ -109,6 +109,7 @@ cdef Problem bind(const Kernel* k, char** args, const cnp.npy_intp* dimensions,
     p.lanes = dimensions[0]
     p.n = dimensions[1]
     p.label = p.scale = p.loss.data = NULL
+    p.y = view(NULL, 0, 0, False)
     p.label_stride = p.scale_stride = p.label_kind = 0
     if k.operation == CROSS_ENTROPY:
         bind_cross_entropy(p, k, args, steps)
