@@ -406,6 +406,7 @@ struct Problem {
 // Whether the classes of a loss have weights beside that of the label.
 CSOFTMAX_INLINE bool has_weights(const Problem& p) { return !p.label || p.smoothing != 0; }
 
+// Not of runs along several axes: they may lie in any order, and so their end is not that of the last one.
 inline void set_end(View& view, const Problem& p, std::ptrdiff_t size) {
     const auto span = [](std::ptrdiff_t n, std::ptrdiff_t stride) {
         return n > 1 && stride > 0 ? (n - 1) * stride : 0;
