@@ -23,23 +23,24 @@ template <class T> struct LongSum {
 // total += all of x
 template <class T>
 inline void add_to_sum(LongSum<long double>& total, const T* x, std::ptrdiff_t n) {
-    constexpr int N = 16;  // at a time: each is a chain
     using U = Wide<T>;
-    U sums[N] = {}, errors[N] = {};
-    const auto add = [&](std::ptrdiff_t i, auto count) {
-        for (int k = 0; k < count; ++k) {
-            const U some = U(x[i + k]), s = sums[k] + some, from_some = s - sums[k];
-            errors[k] += (sums[k] - (s - from_some)) + (some - from_some);
-            sums[k] = s;
-        }
-    };
+    constexpr int W = Vec<U>::LANES, CHAINS = 16, N = CHAINS / W;
     std::ptrdiff_t i = 0;
-    for (; i + N <= n; i += N) add(i, std::integral_constant<int, N>{});
-    add(i, int(n - i));
-    for (int k = 0; k < N && k < n; ++k) {
-        total.add(sums[k]);
-        total.error += errors[k];
+    if (n >= CHAINS) {
+        Exact<U> sums[N];
+        for (Exact<U>& sum : sums) sum = exact(broadcast(U(0)));
+        for (; i + CHAINS <= n; i += CHAINS)
+            for (int k = 0; k < N; ++k) {
+                U some[W];
+                for (int j = 0; j < W; ++j) some[j] = U(x[i + k * W + j]);
+                sums[k] = add_exactly(sums[k], load(some));
+            }
+        for (int k = 1; k < N; ++k) sums[0] = add_any(end_sum(sums[0]), end_sum(sums[k]));
+        const Exact<U> sum = across_lanes<W / 2>(end_sum(sums[0]), add_any<U>);
+        total.add(lane(sum.value, 0));
+        total.error += lane(sum.error, 0);
     }
+    for (; i < n; ++i) total.add(x[i]);
 }
 
 // labels (lanes,) <- those of the rows lane <= i < lane + lanes. Returns whether one is ignored.
