@@ -1,9 +1,9 @@
 """softmax, log_softmax, logsumexp and their vector-Jacobian products.
 
-`kernels.direct` takes NumPy arrays as they are; it gives None where it does not know them. Then the
-arguments are checked here, and axes, broadcasting, casts and overlap are left to the gufuncs of
-`csoftmax.dispatch.kernels`. Objects with ``__array_ufunc__`` of their own (Dask arrays, pandas
-data frames) get those gufuncs applied their way.
+What is `kernels.compiled` is called as compiled code, which takes NumPy arrays as they are. Where
+it does not know them, the arguments are checked here, and axes, broadcasting, casts and overlap are
+left to the gufuncs of `csoftmax.dispatch.kernels`. Objects with ``__array_ufunc__`` of their own
+(Dask arrays, pandas data frames) get those gufuncs applied their way.
 """
 
 from __future__ import annotations
@@ -29,12 +29,8 @@ __all__ = [
     "softmax_vjp",
 ]
 
-_direct = kernels.direct
-_SOFTMAX = kernels.numbers["softmax"]
-_LOG_SOFTMAX = kernels.numbers["log_softmax"]
-_LOGSUMEXP = kernels.numbers["logsumexp"]
 
-
+@kernels.compiled
 def softmax(
     x: ArrayLike,
     axis: Axis = -1,
@@ -99,16 +95,13 @@ def softmax(
     array([[0.5, 0.5],
            [0.5, 0.5]])
     """
-    if where is None and dtype is None:
-        y = _direct(_SOFTMAX, x, None, axis, out, temperature)
-        if y is not None:
-            return y
     if overrides(x):
         kernel = tempered("softmax", temperature)
         return elsewhere(kernel, (x,), axis, where=where, out=out, dtype=dtype)
     return _normalize("softmax", x, axis, where, out, dtype, temperature)
 
 
+@kernels.compiled
 def log_softmax(
     x: ArrayLike,
     axis: Axis = -1,
@@ -158,16 +151,13 @@ def log_softmax(
     >>> log_softmax([40.0, 0.0, 0.0])
     array([-8.49670851e-18, -4.00000000e+01, -4.00000000e+01])
     """
-    if where is None and dtype is None:
-        y = _direct(_LOG_SOFTMAX, x, None, axis, out, temperature)
-        if y is not None:
-            return y
     if overrides(x):
         kernel = tempered("log_softmax", temperature)
         return elsewhere(kernel, (x,), axis, where=where, out=out, dtype=dtype)
     return _normalize("log_softmax", x, axis, where, out, dtype, temperature)
 
 
+@kernels.compiled
 def logsumexp(
     x: ArrayLike,
     axis: Axis = -1,
@@ -218,10 +208,6 @@ def logsumexp(
     >>> float(logsumexp([1000.0, 1000.0]))
     1000.6931471805599
     """
-    if where is None and dtype is None and keepdims is False:
-        total = _direct(_LOGSUMEXP, x, None, axis, out)
-        if total is not None:
-            return total
     if not isinstance(keepdims, (bool, np.bool_)):
         raise TypeError(f"keepdims is {keepdims!r}: expected True or False")
     if overrides(x):
@@ -242,6 +228,7 @@ def logsumexp(
     return total.astype(result, copy=False)[()]
 
 
+@kernels.compiled
 def softmax_vjp(y: ArrayLike, grad: ArrayLike, axis: Axis = -1, *, out: Array | None = None) -> Any:
     r"""Gradient with respect to the input of softmax.
 
@@ -312,9 +299,10 @@ def softmax_jvp(y: ArrayLike, grad: ArrayLike, axis: Axis = -1, *, out: Array | 
     >>> softmax_jvp([0.5, 0.5], [1.0, 0.0])
     array([ 0.25, -0.25])
     """
-    return _product("softmax_vjp", y, "y", grad, axis, out)
+    return softmax_vjp(y, grad, axis, out=out)
 
 
+@kernels.compiled
 def log_softmax_vjp(
     log_y: ArrayLike, grad: ArrayLike, axis: Axis = -1, *, out: Array | None = None
 ) -> Any:
@@ -444,10 +432,6 @@ def _normalize(
 def _product(
     kernel: str, y: ArrayLike, name: str, grad: ArrayLike, axis: Axis, out: Array | None
 ) -> Any:
-    if grad is not None:
-        product = _direct(kernels.numbers[kernel], y, grad, axis, out)
-        if product is not None:
-            return product
     if overrides(y) or overrides(grad):
         if np.shape(y) != np.shape(grad):
             raise ValueError(

@@ -176,10 +176,10 @@ cdef inline void without_axis(cnp.npy_intp* target, const cnp.npy_intp* source, 
         target[d] = source[d] if d < axis else at_axis if d == axis else source[d - 1]
 
 
-cdef inline View laid_view(cnp.ndarray a, const Layout* layout, int operand, bint half) noexcept:
+cdef inline void lay(View* v, cnp.ndarray a, const Layout* layout, int operand, bint half) noexcept:
     cdef int last = layout.classes.count - 1, d
-    cdef View v = view(cnp.PyArray_BYTES(a), layout.others.stride[layout.lane_axis][operand],
-                       layout.classes.stride[last][operand], half)
+    v[0] = view(cnp.PyArray_BYTES(a), layout.others.stride[layout.lane_axis][operand],
+                layout.classes.stride[last][operand], half)
     v.outer_stride = layout.others.stride[layout.outer_axis][operand]
     if last > 0:
         v.run = layout.classes.size[last]
@@ -189,7 +189,6 @@ cdef inline View laid_view(cnp.ndarray a, const Layout* layout, int operand, bin
         for d in range(last):
             v.run_count[MAX_JOINED - 1 - last + d] = layout.classes.size[d]
             v.run_stride[MAX_JOINED - 1 - last + d] = layout.classes.stride[d][operand]
-    return v
 
 
 cdef int counted_axes(object axis, int ndim, int* axes) noexcept:
@@ -268,7 +267,7 @@ cdef inline void lay_rows(Problem& p, cnp.ndarray a, cnp.ndarray b, cnp.ndarray 
                  0 if reduces else size, half)
 
 
-def direct(int number, x, y, axis, out, temperature=1.0):
+cpdef direct(int number, x, y, axis, out, temperature=1.0):
     """Kernel `number` on `x`, or `x` and `y`, into `out` or a new array; None where it will not do.
 
     The arrays may be of any strides, and have the dtype of the result. A kernel that reduces several
@@ -352,9 +351,9 @@ def direct(int number, x, y, axis, out, temperature=1.0):
         p.lanes = layout.lanes
         p.outer = layout.outer
         p.n = layout.n
-        p.x = laid_view(a, &layout, 0, dtype == b'e')
-        p.y = laid_view(b, &layout, 1, dtype == b'e')
-        p.out = laid_view(result, &layout, 2, dtype == b'e')
+        lay(&p.x, a, &layout, 0, dtype == b'e')
+        lay(&p.y, b, &layout, 1, dtype == b'e')
+        lay(&p.out, result, &layout, 2, dtype == b'e')
         if reduces:
             p.out.run = 0
     p.x.temperature = divisor

@@ -65,7 +65,7 @@ cdef inline long double sum_of_matrix(const Problem& p, char dtype, bint weighte
     return sum_weights[float](p, weighted, ignores, bad[0])
 
 
-def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_index, smoothing,
+cpdef direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_index, smoothing,
                          reduction, bint gradient, out, double temperature=1, double factor=1):
     """loss, or (loss, gradient); None where the arguments are not as simple as they could be.
 
@@ -184,7 +184,7 @@ def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_in
         return None
     p.lanes = layout.lanes
     p.outer = layout.outer
-    p.x = laid_view(a, &layout, 0, dtype == b'e')
+    lay(&p.x, a, &layout, 0, dtype == b'e')
     p.x.temperature = temperature
     p.label = NULL
     p.label_stride = p.label_outer_stride = p.label_kind = 0
@@ -203,7 +203,7 @@ def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_in
         p.label_stride = layout.others.stride[layout.lane_axis][1]
         p.label_outer_stride = layout.others.stride[layout.outer_axis][1]
     else:
-        p.y = laid_view(t, &layout, 1, dtype == b'e')
+        lay(&p.y, t, &layout, 1, dtype == b'e')
     p.factor = factor
     count = sum_at_labels(p, dtype, (labels and weights is not None) or samples is not None,
                           ignore_index is not None, &bad)
@@ -214,10 +214,10 @@ def direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_in
             return None
         p.factor = factor / count
     if gradient:
-        p.out = laid_view(result, &layout, 2, dtype == b'e')
+        lay(&p.out, result, &layout, 2, dtype == b'e')
 
     if loss is not None:
-        p.loss = laid_view(loss, &layout, 3, dtype == b'e')
+        lay(&p.loss, loss, &layout, 3, dtype == b'e')
         begin(CROSS_ENTROPY, dtype, p, RELEASE_FROM)
         answer = loss if ndim > 1 else loss[()]
     else:

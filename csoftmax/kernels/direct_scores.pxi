@@ -24,10 +24,10 @@ cdef bint bind_scores(Problem* p, cnp.ndarray a, int along, double temperature,
     p.label = p.scale = NULL
     p.label_stride = p.scale_stride = p.label_kind = 0
     p.y = p.out = p.loss = view(NULL, 0, 0, False)
-    p.x = laid_view(a, &layout, 0, half)
+    lay(&p.x, a, &layout, 0, half)
     p.x.temperature = temperature
-    first_view[0] = laid_view(first, &layout, 1, False)
-    second_view[0] = laid_view(second, &layout, 2, False)
+    lay(first_view, first, &layout, 1, False)
+    lay(second_view, second, &layout, 2, False)
     return True
 
 

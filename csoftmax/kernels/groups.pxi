@@ -162,7 +162,7 @@ cdef void run_numbered_group(real* packed, Operation operation, const Problem& p
     cdef real* tag = NULL
     cdef Py_ssize_t groups = groups_of_matrix(p), W = lanes_of(tag)
     cdef Py_ssize_t outer = 0 if p.outer == 1 else number // groups
-    cdef Py_ssize_t lane = (number - outer * groups) * p.group, end
+    cdef Py_ssize_t lane = (number - outer * groups) * p.group, end, width = 1
     cdef Problem part
     if p.wide:
         end = p.lanes if number == (outer + 1) * groups - 1 else p.head + lane + p.group
@@ -172,12 +172,13 @@ cdef void run_numbered_group(real* packed, Operation operation, const Problem& p
         if p.head > 0:
             lane = max(<Py_ssize_t> 0, lane - p.group + p.head)
         end = min(p.head if lane < p.head else lane + p.group, p.lanes)
-    if outer == 0 and (p.width == 1 or p.wide or end - lane == p.group):
+    if p.width > 1:                           # no more registers than there are rows for
+        width = (end - lane + W - 1) // W * W
+    if outer == 0 and (p.wide or width == p.width):
         run_group(packed, operation, p, lane, end - lane)
     else:
         part = matrix(p, outer)
-        if p.width > 1:                       # no more registers than there are rows for
-            part.width = (end - lane + W - 1) // W * W
+        part.width = width
         run_group(packed, operation, part, lane, end - lane)
 
 
