@@ -18,7 +18,8 @@ cdef enum:
     PAIR_IN_PLACE = 524288  # nor bytes of a pair of operands, which the second cache keeps,
     WAY = 4096             # unless classes are a multiple of these bytes apart and share few sets;
     WIDE_BYTES = 16384     # of each class in a group of columns that are multiplied where they are,
-    PLAIN_BYTES = 8192     # the same of few classes, with several sums for each row
+    PLAIN_BYTES = 8192     # the same of few classes, with several sums for each row; a half and a quarter
+                           # in registers of WIDE bytes, which keep twice the sums
     PACKED_WIDTH = 4       # nor a pair that could be packed in fewer registers of rows
     PACKED_BYTES = 1048576  # for all classes of all threads' groups, if a tile is too small: half of
     PACKED_RUN = 256       # it beyond these bytes a class, as caches hold what comes next as well
@@ -274,6 +275,8 @@ cdef inline void share_wide_columns(real* tag, Operation operation, Problem& p, 
     p.width = W
     p.tile_classes = TILE // W
     p.group = (PLAIN_BYTES if p.n <= PLAIN else WIDE_BYTES) // size
+    if W * size >= WIDE:
+        p.group //= 4 if p.n <= PLAIN else 2
     p.group = min(p.group, PACKED_BYTES // threads * p.group // bytes_of_columns(tag, p.group))
     p.group = max(W, min(p.group, min(p.lanes, p.outer * p.lanes // threads)))
     p.head = lanes_before_line(operation, p, size)
