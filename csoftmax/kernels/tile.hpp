@@ -173,12 +173,13 @@ inline void transpose_rows(T* tile, const View& view, std::ptrdiff_t lane, std::
     constexpr std::ptrdiff_t W = Vec<T>::LANES, C = PIECE<T>, BLOCK_BYTES = C * W * sizeof(T);
     const std::ptrdiff_t stride = view.lane_stride;
     const char* end = view.data + (lane + lanes) * stride;
-    const std::ptrdiff_t next = ahead_of(view, end, NEXT), two_blocks = ahead_of(view, end, 2 * W * stride);
+    const bool more = ahead_of(view, end, NEXT) != 0;
+    const std::ptrdiff_t two_blocks = ahead_of(view, end, 2 * W * stride);
     for (std::ptrdiff_t i = 0; i < lanes; i += W) {
         char* rows = view.data + (lane + i) * stride + j0 * sizeof(T);
-        if (n <= FEW && stride == n * std::ptrdiff_t(sizeof(T)))  // what is next in memory
+        if (more && n <= FEW && stride == n * std::ptrdiff_t(sizeof(T)))  // what is next in memory
             for (std::ptrdiff_t k = 0; k < W * stride; k += 64)
-                back ? prefetch_to_write(rows + k, next) : prefetch(rows + k, next);
+                back ? prefetch_to_write(rows + k, NEXT) : prefetch(rows + k, NEXT);
         if (n >= C) {
             for (std::ptrdiff_t j = 0; j < n; j += C) {
                 if (n > FEW)
