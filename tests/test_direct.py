@@ -1,7 +1,12 @@
 """Calls past the gufuncs: the same bits as theirs, and None for what is not as expected."""
 
+import inspect
+import pickle
+
 import numpy as np
 import pytest
+
+import csoftmax
 
 DTYPES = ["float16", "float32", "float64", "longdouble"]
 LAYOUTS = {
@@ -148,3 +153,32 @@ def test_losses_in_blocks(compiled, dtype, labels):
 def test_a_single_class_has_all_probability(csm, dtype):
     assert np.all(csm.softmax(values((2000, 1), dtype)) == 1)
     assert np.all(csm.softmax(values((1, 2000), dtype), axis=0) == 1)
+
+
+COMPILED_FUNCTIONS = [
+    "softmax", "log_softmax", "logsumexp", "softmax_vjp", "log_softmax_vjp", "cross_entropy",
+    "cross_entropy_with_grad",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMPILED_FUNCTIONS)
+def test_compiled_function_has_the_signature_of_the_one_behind_it(compiled, name):
+    function = getattr(compiled, name)
+    behind = function.__wrapped__
+    assert function.__defaults__ == behind.__defaults__
+    assert function.__kwdefaults__ == behind.__kwdefaults__
+    code = function.__code__
+    parameters = inspect.signature(behind).parameters.values()
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    assert list(names) == [parameter.name for parameter in parameters]
+    keyword_only = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    assert code.co_kwonlyargcount == len(keyword_only)
+    assert function.__doc__ == behind.__doc__
+    with pytest.raises(TypeError, match=rf"^{name}\(\) got an unexpected keyword argument 'axes'"):
+        function([1.0], [1.0], axes=0)
+
+
+@pytest.mark.parametrize("name", COMPILED_FUNCTIONS)
+def test_compiled_function_can_be_pickled(name):
+    function = getattr(csoftmax, name)
+    assert pickle.loads(pickle.dumps(function)) is function
