@@ -26,6 +26,7 @@ cdef enum:
     STREAMED_BYTES = 16000000  # of a result, half of a usual last-level cache
     STREAMED_ROW = 32768   # and of each row, whose ends are not streamed,
     STREAMED_PAIR = 5120   # unless it takes two rows to make it;
+    STREAMED_WIDE = 1536   # the same in registers of WIDE bytes;
     STREAMED_RUN = 2048    # of each class in a group, which has ragged ends, too;
     STREAMED_CLASSES = 512  # of columns where one entry is put right afterwards
     WIDE = 64              # bytes of a register from which on terms are found again sooner than read again
@@ -242,7 +243,8 @@ cdef bint is_streamed(Operation operation, const Problem& p, Py_ssize_t size) no
     if p.out.data == NULL or not writes_rows(operation) or not is_aligned(p.out, size):
         return False
     if p.width == 1 and (not p.direct
-                         or p.n * size < (STREAMED_PAIR if takes_pair(operation) else STREAMED_ROW)
+                         or p.n * size < (STREAMED_ROW if not takes_pair(operation) else
+                                          STREAMED_PAIR if REGISTER_BYTES < WIDE else STREAMED_WIDE)
                          or (keeps_terms(operation) and not p.piecewise)):
         return False
     if p.width > 1 and (not writes_columns(operation, p, size) or p.out.class_stride % LINE != 0

@@ -5,6 +5,7 @@ from libcpp cimport bool as cpp_bool
 
 
 cdef extern from "simd.hpp" namespace "csoftmax" nogil:
+    const Py_ssize_t REGISTER_BYTES
     cdef cppclass Vec[T]:
         Vec operator+(Vec)
         Vec operator-(Vec)
