@@ -18,7 +18,7 @@ measured if they are installed. This page is written by
 pip install -e ".[bench]"
 python bench/compare.py --threads 1 --json one.json
 python bench/compare.py --threads all --json all.json --peers torch,onnxruntime,jax \\
-    --only "^([a-z_]+|cross_entropy_with_grad, labels) float32"
+    --only "^(softmax|log_softmax|logsumexp|softmax_vjp|cross_entropy_with_grad, labels) float32"
 python bench/compare.py --growth --json growth.json
 python bench/compare.py --report one.json all.json growth.json
 ```
