@@ -1,8 +1,8 @@
 """Scores and samples of logits: log-probabilities at labels, the largest ones, entropies, draws.
 
-Nothing of the size of the logits is allocated for NumPy arrays that a kernel takes as they are:
-`kernels.direct_gather`, `direct_topk` and `direct_sample` give None for any other, which becomes a
-contiguous array first.
+Nothing of the size of the logits is allocated for NumPy arrays that a kernel takes as they are. For
+any other, which becomes a contiguous array first, `kernels.direct_topk` and `direct_sample` give
+None, and what is `kernels.compiled` comes here.
 """
 
 from __future__ import annotations
@@ -23,13 +23,11 @@ __all__ = ["log_softmax_gather", "log_softmax_topk", "sample_categorical", "soft
 
 Seed = int | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | None
 
-_direct = kernels.direct
-_direct_gather = kernels.direct_gather
 _direct_topk = kernels.direct_topk
 _direct_sample = kernels.direct_sample
-_ENTROPY = kernels.numbers["softmax_entropy"]
 
 
+@kernels.compiled
 def log_softmax_gather(
     logits: ArrayLike, target: ArrayLike, axis: int = -1, *, temperature: float = 1.0
 ) -> Any:
@@ -75,9 +73,6 @@ def log_softmax_gather(
     >>> log_softmax_gather([[0.0, 0.0], [40.0, 0.0]], [1, 0])
     array([-6.93147181e-01, -4.24835426e-18])
     """
-    gathered = _direct_gather(logits, target, axis, temperature)
-    if gathered is not None:
-        return gathered
     x, result = arguments.real(logits, "logits")
     axis = arguments.one_axis(axis, x.ndim)
     temperature = arguments.temperature(temperature, arguments.computing_dtype(result))
@@ -94,10 +89,11 @@ def log_softmax_gather(
     if x.size == 0:
         return np.empty(samples, result)
     t = np.ascontiguousarray(t, np.int64).reshape(samples)
-    gathered = _direct_gather(_contiguous_rows(x, axis), t, -1, temperature)
+    gathered = kernels.direct_gather(_contiguous_rows(x, axis), t, -1, temperature)
     return np.asarray(gathered).astype(result, copy=False)[()]
 
 
+@kernels.compiled
 def softmax_entropy(logits: ArrayLike, axis: Axis = -1, *, temperature: float = 1.0) -> Any:
     r"""Entropy of softmax in nats, without the probabilities.
 
@@ -137,9 +133,6 @@ def softmax_entropy(logits: ArrayLike, axis: Axis = -1, *, temperature: float = 
     >>> softmax_entropy([[0.0, 0.0], [40.0, 0.0]])
     array([6.93147181e-01, 1.74182524e-16])
     """
-    entropy = _direct(_ENTROPY, logits, None, axis, None, temperature)
-    if entropy is not None:
-        return entropy
     if overrides(logits):
         return elsewhere(tempered("softmax_entropy", temperature), (logits,), axis)
     x, result = arguments.real(logits, "logits")

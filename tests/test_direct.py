@@ -156,8 +156,8 @@ def test_a_single_class_has_all_probability(csm, dtype):
 
 
 COMPILED_FUNCTIONS = [
-    "softmax", "log_softmax", "logsumexp", "softmax_vjp", "log_softmax_vjp", "cross_entropy",
-    "cross_entropy_with_grad",
+    "softmax", "log_softmax", "logsumexp", "softmax_vjp", "log_softmax_vjp", "softmax_entropy",
+    "log_softmax_gather", "cross_entropy", "cross_entropy_with_grad",
 ]  # fmt: skip
 
 

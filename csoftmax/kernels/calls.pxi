@@ -52,6 +52,20 @@ def in_front_of_log_softmax_vjp(function):
     return log_softmax_vjp
 
 
+def in_front_of_softmax_entropy(function):
+    def softmax_entropy(logits, axis=-1, *, temperature=1.0):
+        entropy = direct(ENTROPY, logits, None, axis, None, temperature)
+        return function(logits, axis, temperature=temperature) if entropy is None else entropy
+    return softmax_entropy
+
+
+def in_front_of_log_softmax_gather(function):
+    def log_softmax_gather(logits, target, axis=-1, *, temperature=1.0):
+        gathered = direct_gather(logits, target, axis, temperature)
+        return function(logits, target, axis, temperature=temperature) if gathered is None else gathered
+    return log_softmax_gather
+
+
 def in_front_of_cross_entropy(function):
     def cross_entropy(logits, target, *, axis=-1, class_weight=None, sample_weight=None, ignore_index=None,
                       label_smoothing=0.0, reduction="mean"):
@@ -82,6 +96,8 @@ in_front_of = {
     "logsumexp": in_front_of_logsumexp,
     "softmax_vjp": in_front_of_softmax_vjp,
     "log_softmax_vjp": in_front_of_log_softmax_vjp,
+    "softmax_entropy": in_front_of_softmax_entropy,
+    "log_softmax_gather": in_front_of_log_softmax_gather,
     "cross_entropy": in_front_of_cross_entropy,
     "cross_entropy_with_grad": in_front_of_cross_entropy_with_grad,
 }

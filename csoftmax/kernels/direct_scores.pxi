@@ -31,7 +31,7 @@ cdef bint bind_scores(Problem* p, cnp.ndarray a, int along, double temperature,
     return True
 
 
-def direct_gather(x, target, axis, temperature):
+cpdef direct_gather(x, target, axis, temperature):
     """log_softmax(x / temperature) at the labels."""
     cdef double divisor = temperature_of(temperature)
     if not cnp.PyArray_CheckExact(x) or not cnp.PyArray_CheckExact(target):
