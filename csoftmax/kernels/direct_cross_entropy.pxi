@@ -66,7 +66,7 @@ cdef inline long double sum_of_matrix(const Problem& p, char dtype, bint weighte
 
 
 cpdef direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_index, smoothing,
-                         reduction, bint gradient, out, double temperature=1, double factor=1):
+                           reduction, bint gradient, out, double temperature=1, double factor=1):
     """loss, or (loss, gradient); None where the arguments are not as simple as they could be.
 
     The loss of logits / temperature, times the factor.
