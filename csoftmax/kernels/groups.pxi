@@ -51,7 +51,8 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     cdef Py_ssize_t groups, g, row_vectors, room, size, rows = p.outer * p.lanes
     cdef Py_ssize_t row
     cdef bint fetched
-    cdef real* packed = NULL
+    cdef void* memory = NULL
+    cdef real* packed
     set_end(p.x, p, sizeof(real))
     set_end(p.y, p, sizeof(real))
     set_end(p.out, p, sizeof(real))
@@ -142,7 +143,9 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             if p.direct and p.piecewise and not (p.kept and is_one_wave(p)):
                 p.ahead = wave_of_threads(tag, p.row_threads) * CHUNK * <Py_ssize_t> sizeof(real)
     if p.packed and (p.wide or not p.direct):
-        packed = <real*> malloc(threads * p.packed * sizeof(real))
+        p.packed = round_up(p.packed, LINE // sizeof(real))
+        memory = malloc(threads * p.packed * sizeof(real) + LINE)
+    packed = <real*> aligned(memory)
     if packed == NULL:                        # or no memory: in tiles, again and again
         p.packed = 0
         if p.wide:
@@ -156,7 +159,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         for g in prange(groups, num_threads=<int> min(groups, <Py_ssize_t> threads),
                         schedule="static"):
             run_numbered_group(packed + threadid() * p.packed, operation, p, g)
-    free(packed)
+    free(memory)
 
 
 cdef void run_numbered_group(real* packed, Operation operation, const Problem& p,
