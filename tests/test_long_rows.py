@@ -113,21 +113,36 @@ def test_same_bits_wherever_they_lie(compiled, dtype, profile):
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_same_bits_where_no_term_is_kept(compiled, dtype, profile):
-    x = logits(profile, dtype, rows=1)
-    many = np.repeat(x, 16_000_000 // x.nbytes + 1, axis=0)  # beyond the cache
+def test_same_bits_beyond_the_cache(compiled, dtype, profile):
+    assert_same_rows(compiled, logits(profile, dtype, rows=1))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_same_bits_of_rows_of_a_megabyte(compiled, threads):
+    """Whose terms have no room, but for those of the last classes."""
+    n = 150_000
+    x = np.random.default_rng(0).normal(size=(1, n)) * 3 + np.linspace(-8, 8, n)
+    with compiled.threads(threads):
+        assert_same_rows(compiled, x)
+
+
+def assert_same_rows(compiled, x):
+    """A result of 16 MB and more, which is not kept in a cache, has the bits of a single row's."""
+    many = np.repeat(x, 16_000_000 // x.nbytes + 1, axis=0)
     labels = np.full(len(many), 7)
     with np.errstate(all="ignore"):
         for in_place in (False, True):
             operand = many.copy()
             out = operand if in_place else np.empty_like(many)
             assert np.all(compiled.softmax(operand, out=out) == compiled.softmax(x))
-            operand = many.copy()
-            out = operand if in_place else np.empty_like(many)
-            got = compiled.cross_entropy_with_grad(operand, labels, reduction="none", out=out)
-            want = compiled.cross_entropy_with_grad(x, labels[:1], reduction="none")
-            for result, expected in zip(got, want, strict=True):
-                assert np.all(result == expected)
+            for smoothing in (0, 0.1):
+                operand = many.copy()
+                out = operand if in_place else np.empty_like(many)
+                options = {"label_smoothing": smoothing, "reduction": "none"}
+                got = compiled.cross_entropy_with_grad(operand, labels, out=out, **options)
+                want = compiled.cross_entropy_with_grad(x, labels[:1], **options)
+                for result, expected in zip(got, want, strict=True):
+                    np.testing.assert_array_equal(result, np.broadcast_to(expected, result.shape))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

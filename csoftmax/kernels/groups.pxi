@@ -142,7 +142,9 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             threads = 1
             if p.direct and p.piecewise and not (p.kept and is_one_wave(p)):
                 p.ahead = wave_of_threads(tag, p.row_threads) * CHUNK * <Py_ssize_t> sizeof(real)
-    if p.packed and (p.wide or not p.direct):
+        elif p.direct and keeps_pieces_aside(tag, operation, p):
+            p.packed = room_aside(tag, p, threads)
+    if p.packed and (p.wide or p.width == 1 or not p.direct):
         p.packed = round_up(p.packed, LINE // sizeof(real))
         memory = malloc(threads * p.packed * sizeof(real) + LINE)
     packed = <real*> aligned(memory)

@@ -2,10 +2,11 @@
 #
 # Their maxima and sums are taken chunk by chunk, while these are in the cache, against the maximum so far;
 # raise_anchor() in row.hpp joins a sum to those before. So a row comes from memory twice instead of three
-# times. Terms are kept in the result for the writing sweep where that stays in a cache, or registers are
-# narrow: then the maximum of the row is found first, and terms are those measured against it, which are the
-# same but for a power of two. Chunks whose maximum so far is too small for that have them found once more.
-# All of that changes no bit of a result, nor do threads that share the chunks of a row.
+# times. Terms are kept for the writing sweep: in the result where that stays in a cache, or registers are narrow;
+# then the maximum of the row is found first, and terms are those measured against it, which are the same but for
+# a power of two. Else aside, in memory that stays in a cache, of the last classes if it is too small, until the
+# writing sweep divides them by that power. Chunks whose maximum so far is too small for that have their terms found
+# once more. All of that changes no bit of a result, nor do threads that share the chunks of a row.
 
 cdef enum:
     WAVE = 256             # chunks of one row between two additions of their sums,
@@ -19,6 +20,43 @@ cdef inline bint sums_pieces(Operation operation, Sweep sweep, const Problem& p)
 cdef inline bint keeps_pieces(Operation operation, const Problem& p) noexcept nogil:
     # Whether the terms of a long row can stay where the result goes.
     return p.piecewise and keeps_terms(operation) and p.out.data != NULL
+
+
+cdef inline bint keeps_pieces_aside(const real* tag, Operation operation, const Problem& p) noexcept nogil:
+    # Or else in memory aside. Simple ones of four bytes are found again sooner.
+    return (keeps_pieces(operation, p) and not p.kept and p.x.temperature == 1
+            and (sizeof(real) > 4 or sums_more(operation, p)))
+
+
+cdef inline Py_ssize_t maxima_aside(const real* tag, const Problem& p) noexcept nogil:
+    # Entries before the terms that are kept aside: the maximum so far of each chunk, in whole lines of the cache.
+    return round_up((p.n + CHUNK - 1) // CHUNK, LINE // sizeof(real))
+
+
+cdef inline Py_ssize_t room_aside(const real* tag, const Problem& p, int threads) noexcept nogil:
+    # Entries a thread for these and for terms; 0 if that is too small for half of them.
+    cdef Py_ssize_t room = min(PACKED_BYTES // (threads * <Py_ssize_t> sizeof(real)), maxima_aside(tag, p) + p.n)
+    return room if 2 * (room - maxima_aside(tag, p)) >= p.n else 0
+
+
+cdef inline real* place_of_terms(Scratch[real]& scratch, Operation operation, const Problem& p, Py_ssize_t lane,
+                                 Py_ssize_t j) noexcept nogil:
+    # Of the classes from j on; NULL if they do not stay.
+    if not keeps_terms(operation) or p.out.data == NULL or j < scratch.kept_from:
+        return NULL
+    if p.packed > 0:
+        return scratch.packed + maxima_aside(scratch.packed, p) + (j - scratch.kept_from)
+    return <real*> (p.out.data + lane * p.out.lane_stride) + j
+
+
+cdef inline int powers_of_chunk(Scratch[real]& scratch, Py_ssize_t j, const Row[real]& whole) noexcept nogil:
+    # Those of two by which terms aside are too large, or -1.
+    cdef Row[real] so_far
+    so_far.max = broadcast(scratch.packed[j // CHUNK])
+    if scratch.packed[j // CHUNK] == lane_value(whole.max, 0):
+        return 0
+    set_anchor_so_far(so_far)
+    return powers_below(so_far, whole)
 
 
 cdef inline bint is_one_wave(const Problem& p) noexcept nogil:
@@ -51,17 +89,21 @@ cdef inline void sweep_pieces(Scratch[real]& scratch, Operation operation, const
 
 cdef inline void sweep_pieces_of_row(Scratch[real]& scratch, Operation operation, const Problem& p,
                                      Py_ssize_t lane, Row[real]* row) noexcept nogil:
-    # Chunk by chunk; to keep terms, after a sweep for the maximum of all chunks.
+    # Chunk by chunk; to keep terms in the result, after a sweep for the maximum of all chunks.
     cdef real* tag = NULL
     cdef real so_far[WAVE]
+    cdef real* nowhere = NULL
     cdef Row[real] whole
     cdef bint weighted = sums_more(operation, p)
     cdef Py_ssize_t j = 0, end
     cdef int powers = -1
     scratch.kept_from = p.n
+    if p.packed > 0:                          # the last classes, from a chunk's first on
+        scratch.kept_from = max(<Py_ssize_t> 0, p.n - (p.packed - maxima_aside(scratch.packed, p)))
+        scratch.kept_from = round_up(scratch.kept_from, CHUNK)
     start_pieces(whole, order_of(tag, True, p.n, False), False)
     while p.kept and j < p.n:
-        sweep_rows(operation, MAXIMUM, p, lane, 1, j, min(j + CHUNK, p.n), False, whole)
+        sweep_rows(operation, MAXIMUM, p, lane, 1, j, min(j + CHUNK, p.n), nowhere, 0, whole)
         if j < WAVE * CHUNK:
             so_far[j // CHUNK] = lane_value(whole.max, 0)
         j += CHUNK
@@ -73,16 +115,18 @@ cdef inline void sweep_pieces_of_row(Scratch[real]& scratch, Operation operation
         if p.kept and j < WAVE * CHUNK:
             row.max = broadcast(so_far[j // CHUNK])
         elif not (p.kept and lane_value(row.max, 0) >= lane_value(whole.max, 0)):
-            sweep_rows(operation, MAXIMUM, p, lane, 1, j, end, False, row[0])
+            sweep_rows(operation, MAXIMUM, p, lane, 1, j, end, nowhere, 0, row[0])
         raise_anchor(row[0], True, weighted)
         if p.kept:
             powers = powers_below(row[0], whole)
         if powers >= 0:
             scratch.kept_from = min(scratch.kept_from, j)
             lower_terms(row[0], powers)
-        sweep_rows(operation, ADD_UP, p, lane, 1, j, end, powers >= 0, row[0])
+        sweep_rows(operation, ADD_UP, p, lane, 1, j, end, place_of_terms(scratch, operation, p, lane, j), 0, row[0])
         if powers >= 0:
             lower_terms(row[0], -powers)
+        if p.packed > 0:
+            scratch.packed[j // CHUNK] = lane_value(row.max, 0)
         j = end
 
 
@@ -179,7 +223,9 @@ cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem
             if keep:
                 lower_terms(part, powers)
     if p.direct:
-        sweep_rows(operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n), keep, row[0])
+        scratch.kept_from = 0 if keep else p.n
+        sweep_rows(operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n),
+                   place_of_terms(scratch, operation, p, lane, j0), 0, row[0])
     else:
         visit(scratch, operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n), row, False)
     if sweep != WRITE:

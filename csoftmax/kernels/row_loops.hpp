@@ -383,22 +383,29 @@ CSOFTMAX_INLINE void add_weights_of_row(const T* x, std::ptrdiff_t n, const Weig
     sums.spread = end_sum(spread);
 }
 
+// What the writing sweep makes its results of: the operand, terms that lie where these go, or terms that lie
+// elsewhere.
+enum Source { OPERAND, TERMS_IN_RESULT, TERMS_ASIDE };
+
 // The writing sweep of one row, `i` among the rows: what it is divided by and so on is in lane i. Asks
-// for the lines `ahead` bytes behind those that it writes, unless that is 0. `kept`: x holds the terms.
-template <Operation operation, Weighing weighing, bool kept, class T>
+// for the lines `ahead` bytes behind those that it writes, unless that is 0. Terms aside are divided by
+// 2^powers.
+template <Operation operation, Weighing weighing, Source source, class T>
 CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n, bool streamed,
                                std::ptrdiff_t ahead, const Row<T>& rows, int i,
-                               const WeightsOfRow<T>& w) {
+                               const WeightsOfRow<T>& w, int powers = 0) {
+    constexpr bool takes_terms = operation == SOFTMAX || operation == CROSS_ENTROPY;
     constexpr std::ptrdiff_t W = Vec<T>::LANES;
     const Anchor<T> anchors[1] = {spread(rows.anchor, i)};
     const Gradient<T> gradient(rows, i);
     const Vec<T> maximum = spread(rows.max, i);
     const Exact<T> sum = spread(rows.sum.total, i);
+    const Vec<T> scale = broadcast(source == TERMS_ASIDE ? std::ldexp(T(1), -powers) : T(1));
     struct Two {
         Vec<T> x, y;
     };
     for_registers(
-        out, n, (!kept || operation == LOG_SOFTMAX || operation >= SOFTMAX_VJP) && streamed,
+        out, n, source != TERMS_IN_RESULT && streamed,
         [&](std::ptrdiff_t j, auto part) CSOFTMAX_INLINED {
             Two a = {load(x + j, part, T(0)), broadcast(T(0))};
             if (operation >= SOFTMAX_VJP) a.y = load(y + j, part, T(0));
@@ -409,8 +416,9 @@ CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n,
             constexpr int N = std::extent_v<std::remove_reference_t<decltype(some)>>;
             Vec<T> a[N];
             for (int k = 0; k < N; ++k) a[k] = some[k].x;
-            if (!kept) terms(a, anchors, a);
+            if (takes_terms && source == OPERAND) terms(a, anchors, a);
             for (int k = 0; k < N; ++k) {
+                if (source == TERMS_ASIDE) a[k] = a[k] * scale;
                 const Vec<T> y = some[k].y;
                 Vec<T> result;
                 if (operation == SOFTMAX)
@@ -431,13 +439,13 @@ CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n,
         });
 }
 
-// The same for a row whose terms were not kept, which is row 0.
-template <Operation operation, Weighing weighing, class T>
-CSOFTMAX_APART void write_afresh(const T* x, T* out, std::ptrdiff_t n, bool streamed,
-                                 std::ptrdiff_t ahead, const Row<T>& rows,
-                                 const WeightsOfRow<T>& w) {
+// The same for a chunk of a long row, which is row 0.
+template <Operation operation, Weighing weighing, Source source, class T>
+CSOFTMAX_APART void write_chunk(const T* x, T* out, std::ptrdiff_t n, bool streamed,
+                                std::ptrdiff_t ahead, const Row<T>& rows,
+                                const WeightsOfRow<T>& w, int powers) {
     constexpr const T* none = nullptr;
-    write_row<operation, weighing, false>(x, none, out, n, streamed, ahead, rows, 0, w);
+    write_row<operation, weighing, source>(x, none, out, n, streamed, ahead, rows, 0, w, powers);
 }
 
 }  // namespace csoftmax

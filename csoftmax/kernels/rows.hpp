@@ -23,17 +23,18 @@ constexpr std::size_t FETCHED_PAIR = 4096;  // bytes of rows of a pair whose nex
 constexpr std::size_t FETCHED_TERMS = 2048;  // bytes ahead of terms that stay in the result
 
 // One sweep over the classes j0 <= j < j1, at most a chunk, of the rows lane <= i < lane + lanes, at
-// most LANES of them: all of each, or of a single row. `keep`: the terms stay in `out` until the results
-// replace them, if the operation has use for them.
+// most LANES of them: all of each, or of a single row. `terms`: where those of the first row stay from when they
+// are added up to when results are written, if the operation has use for them; in the result, or aside for
+// a single row. There they are 2^powers times what they are now measured against. nullptr: they do not stay.
 template <Operation operation, Weighing weighing = UNWEIGHTED, class T>
 CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_t lane,
                                     std::ptrdiff_t lanes, std::ptrdiff_t j0, std::ptrdiff_t j1,
-                                    bool keep, Row<T>& rows) {
+                                    T* terms, int powers, Row<T>& rows) {
     constexpr int W = Vec<T>::LANES;
     constexpr bool pair = operation >= SOFTMAX_VJP, apart = operation != SOFTMAX;
     constexpr bool gaps = operation == ENTROPY, weighted = weighing != UNWEIGHTED;
     constexpr bool keeps = operation == SOFTMAX || operation == CROSS_ENTROPY;
-    const bool kept = keeps && keep;
+    const bool kept = keeps && terms;
     const std::ptrdiff_t n = j1 - j0;
     auto x = [&](int i) {
         return reinterpret_cast<const T*>(p.x.data + (lane + i) * p.x.lane_stride) + j0;
@@ -64,7 +65,8 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
         Vec<T> one_word[W];
         one_word[0] = zero;  // GCC does not see that there is a row
         Single<T> ties[W], end_ties[W];
-        auto e = [&](int i) { return kept ? out(i) : nullptr; };
+        const std::ptrdiff_t row = p.out.lane_stride / std::ptrdiff_t(sizeof(T));
+        auto e = [&](int i) { return kept ? terms + i * row : nullptr; };
         // Lines of the result that are asked for, as they are soon to be written.
         auto later = [&](int i) { return operation == LOG_SOFTMAX && !p.streamed ? out(i) : nullptr; };
         auto sooner = [&](int i) {
@@ -160,44 +162,53 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
             rows.ties = whole ? t : rows.ties + first_lanes(t, 1);
         }
     } else {
-        if (keeps && !kept)
-            write_afresh<operation, weighing>(x(0), out(0), n, p.streamed, out_ahead, rows, weights(0));
-        else
+        const auto write_rows = [&](auto from, auto of) CSOFTMAX_INLINED {
             for (int i = 0; i < lanes; ++i)
-                write_row<operation, weighing, true>(keeps ? out(i) : x(i), y(i), out(i), n, p.streamed,
-                                      out_ahead, rows, i, weights(i));
+                write_row<operation, weighing, from.value>(of(i), y(i), out(i), n, p.streamed, out_ahead,
+                                                           rows, i, weights(i));
+        };
+        if constexpr (!keeps)
+            write_rows(std::integral_constant<Source, OPERAND>{}, x);
+        else if (terms == out(0))
+            write_rows(std::integral_constant<Source, TERMS_IN_RESULT>{}, out);
+        else if (terms)
+            write_chunk<operation, weighing, TERMS_ASIDE>(terms, out(0), n, p.streamed, out_ahead, rows,
+                                                          weights(0), powers);
+        else
+            write_chunk<operation, weighing, OPERAND>(x(0), out(0), n, p.streamed, out_ahead, rows,
+                                                      weights(0), 0);
         if (p.streamed) end_stream();
     }
 }
 template <class T>
 CSOFTMAX_INLINE void sweep_rows(Operation operation, Sweep sweep, const Problem& p,
                                 std::ptrdiff_t lane, std::ptrdiff_t lanes, std::ptrdiff_t j0,
-                                std::ptrdiff_t j1, bool keep, Row<T>& rows) {
+                                std::ptrdiff_t j1, T* terms, int powers, Row<T>& rows) {
     if (Vec<T>::LANES == 1) return;  // never asked: there are no registers to lie along
     const Weighing weighing = operation == CROSS_ENTROPY ? weighing_of(static_cast<const T*>(nullptr), p)
                                                          : UNWEIGHTED;
     if (operation == SOFTMAX)
-        sweep_some_rows<SOFTMAX>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<SOFTMAX>(sweep, p, lane, lanes, j0, j1, terms, powers, rows);
     else if (operation == LOG_SOFTMAX)
-        sweep_some_rows<LOG_SOFTMAX>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<LOG_SOFTMAX>(sweep, p, lane, lanes, j0, j1, terms, powers, rows);
     else if (operation == LOGSUMEXP || operation == TOPK)
-        sweep_some_rows<LOGSUMEXP>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<LOGSUMEXP>(sweep, p, lane, lanes, j0, j1, terms, powers, rows);
     else if (operation == LOGSUMEXP_AGAIN)
-        sweep_some_rows<LOGSUMEXP_AGAIN>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<LOGSUMEXP_AGAIN>(sweep, p, lane, lanes, j0, j1, terms, powers, rows);
     else if (operation == ENTROPY)
-        sweep_some_rows<ENTROPY>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<ENTROPY>(sweep, p, lane, lanes, j0, j1, terms, powers, rows);
     else if (operation == SOFTMAX_VJP)
-        sweep_some_rows<SOFTMAX_VJP>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<SOFTMAX_VJP>(sweep, p, lane, lanes, j0, j1, terms, powers, rows);
     else if (operation == LOG_SOFTMAX_VJP)
-        sweep_some_rows<LOG_SOFTMAX_VJP>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<LOG_SOFTMAX_VJP>(sweep, p, lane, lanes, j0, j1, terms, powers, rows);
     else if (weighing == BY_TARGET)
-        sweep_some_rows<CROSS_ENTROPY, BY_TARGET>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<CROSS_ENTROPY, BY_TARGET>(sweep, p, lane, lanes, j0, j1, terms, powers, rows);
     else if (weighing == BY_CLASS)
-        sweep_some_rows<CROSS_ENTROPY, BY_CLASS>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<CROSS_ENTROPY, BY_CLASS>(sweep, p, lane, lanes, j0, j1, terms, powers, rows);
     else if (weighing == BY_BOTH)
-        sweep_some_rows<CROSS_ENTROPY, BY_BOTH>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<CROSS_ENTROPY, BY_BOTH>(sweep, p, lane, lanes, j0, j1, terms, powers, rows);
     else
-        sweep_some_rows<CROSS_ENTROPY>(sweep, p, lane, lanes, j0, j1, keep, rows);
+        sweep_some_rows<CROSS_ENTROPY>(sweep, p, lane, lanes, j0, j1, terms, powers, rows);
 }
 
 }  // namespace csoftmax

@@ -258,7 +258,8 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
     cdef Row[real] row
     cdef Row[real]* whole
     cdef Py_ssize_t i, j, W = lanes_of(tag)
-    cdef int at
+    cdef real* terms
+    cdef int at, powers
     if p.width > 1:
         sweep_classes(scratch, operation, sweep, p, lane, lanes, 0, p.n, rows)
         if sweep == WRITE and p.streamed:
@@ -268,8 +269,14 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
         for i in range(vectors_of(tag, p, lanes)):
             j = 0
             while j < p.n:
+                terms = place_of_terms(scratch, operation, p, lane + i * W, j)
+                powers = 0
+                if p.packed > 0 and terms != NULL:
+                    powers = powers_of_chunk(scratch, j, rows[i])
+                    if powers < 0:
+                        terms = NULL
                 sweep_rows(operation, sweep, p, lane + i * W, min(W, lanes - i * W), j,
-                           min(j + CHUNK, p.n), j >= scratch.kept_from, rows[i])
+                           min(j + CHUNK, p.n), terms, powers, rows[i])
                 j += CHUNK
         return
     for i in range(lanes):

@@ -489,8 +489,8 @@ CSOFTMAX_APART void divide_rows(const T*, const Problem& p, std::ptrdiff_t lane,
     }
 }
 
-// `packed`: if there is such memory, all classes of a group in column form. `kept_from`: the first class
-// of which the result holds the term, in row form.
+// `packed`: if there is such memory, all classes of a group in column form, or terms of a long row. `kept_from`: the
+// first class whose term is kept, in row form.
 template <class T> struct alignas(64) Scratch {
     T tiles[2][4096];
     T* packed;
