@@ -12,7 +12,8 @@ from libc.stdlib cimport free, malloc
 
 cdef enum:
     TRANSPOSED_BYTES = 3072  # of rows that are transposed together, four registers at least
-    NARROW = 48            # contiguous rows up to here are worth transposing if nothing is written
+    NARROW = 48            # contiguous rows up to here are worth transposing if nothing is written,
+    WHOLE = 8              # unless they are so many whole registers or fewer;
     GATHER = 2             # times the work of a register that is gathered entry by entry
     IN_PLACE = 16          # classes of columns that need no tile;
     PAIR_IN_PLACE = 524288  # nor bytes of a pair of operands, which the second cache keeps,
@@ -78,7 +79,8 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     elif are_wide_columns(tag, operation, p):
         share_wide_columns(tag, operation, p, threads)
     elif W > 1 and (n <= FEW
-                  or (n <= NARROW and operation == LOGSUMEXP and vectors * n <= row_vectors)
+                  or (n <= NARROW and operation == LOGSUMEXP and vectors * n <= row_vectors
+                      and (n % W != 0 or n > WHOLE * W))
                   or (p.lanes > 1 and lanes_adjacent(p.x)
                       and vectors * n < GATHER * row_vectors)):
         vectors = max(<Py_ssize_t> 1, min(<Py_ssize_t> min(MAX_VECTORS, MAX_LANES // W),
