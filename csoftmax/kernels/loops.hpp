@@ -150,8 +150,7 @@ CSOFTMAX_APART std::ptrdiff_t add_blocks_of_columns(const T* x, std::ptrdiff_t s
     for (std::ptrdiff_t v = 0; v < vectors && whole > 0; ++v) {
         const Anchor<T> anchors[1] = {rows[v].anchor};
         const Vec<T> peak = anchors[0].peak.value;
-        // to the rows beside these or, from the last ones, to the first of the classes to come
-        const std::ptrdiff_t ahead = (v + 1 < vectors ? W : whole * stride - v * W) * std::ptrdiff_t(sizeof(T));
+        const std::ptrdiff_t ahead = v + 1 < vectors ? W * sizeof(T) : 0;  // to the rows beside these
         Vec<T> ties = broadcast(T(0)), first = ties, second = ties;
         Exact<T>* lane = rows[v].sum.lanes;
         const auto add = [&]() CSOFTMAX_INLINED { *lane = add_pairs(*lane, first, second); };
