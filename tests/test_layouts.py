@@ -231,6 +231,42 @@ def test_logsumexp_into_its_own_input(csm, axis, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("classes", [97, 256, 300, 1000, 4500])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "softmax_vjp", "cross_entropy"])
+def test_same_bits_from_any_entry_of_a_line(compiled, name, classes, dtype):
+    """Rows are written, and their largest entries sought, from the first line on."""
+    rng = np.random.default_rng(0)
+    x, grad = rng.standard_normal((2, 3, classes), dtype)
+    x[0, 0], x[1, -1] = 9, np.inf  # the largest are at the ends, which lie in two lines
+
+    def into(x, out):
+        with np.errstate(all="ignore"):
+            if name == "cross_entropy":
+                compiled.cross_entropy_with_grad(x, [0, 1, 2], out=out)
+            else:
+                getattr(compiled, name)(x, *[grad] * (name == "softmax_vjp"), out=out)
+
+    want = np.empty_like(x)
+    into(x, want)
+    line = 64 // x.itemsize
+    memory, operand = np.empty((2, x.size + 2 * line), dtype)
+    for shift in range(line):
+        place = slice(shift, shift + x.size)
+        memory[:] = 7
+        out = memory[place].reshape(x.shape)
+        into(x, out)
+        np.testing.assert_array_equal(out, want)
+        assert np.all(np.delete(memory, np.s_[place]) == 7)
+        out[:] = x
+        into(out, out)
+        np.testing.assert_array_equal(out, want)
+        other = operand[shift // 2 : shift // 2 + x.size].reshape(x.shape)
+        other[:] = x
+        into(other, out)
+        np.testing.assert_array_equal(out, want)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shift", [0, 1])
 @pytest.mark.parametrize("rows", [3, 3001])
 @pytest.mark.parametrize("name", ["log_softmax", "softmax_vjp", "log_softmax_vjp"])

@@ -117,6 +117,12 @@ def test_same_bits_beyond_the_cache(compiled, dtype, profile):
     assert_same_rows(compiled, logits(profile, dtype, rows=1))
 
 
+@pytest.mark.parametrize("classes", [4097, 8191])
+def test_same_bits_of_rows_of_two_chunks(compiled, classes):
+    x = np.random.default_rng(0).normal(size=(1, classes)).astype(np.float32) * 3
+    assert_same_rows(compiled, x)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_same_bits_of_rows_of_a_megabyte(compiled, threads):
     """Whose terms have no room, but for those of the last classes."""

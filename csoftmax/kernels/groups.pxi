@@ -27,7 +27,8 @@ cdef enum:
     STREAMED_BYTES = 16000000  # of a result, half of a usual last-level cache
     STREAMED_ROW = 32768   # and of each row, whose ends are not streamed,
     STREAMED_PAIR = 5120   # unless it takes two rows to make it;
-    STREAMED_WIDE = 1536   # the same in registers of WIDE bytes;
+    STREAMED_WIDE_ROW = 16384   # the same in registers of WIDE bytes
+    STREAMED_WIDE_PAIR = 1536
     STREAMED_RUN = 2048    # of each class in a group, which has ragged ends, too;
     STREAMED_CLASSES = 512  # of columns where one entry is put right afterwards
     WIDE = 64              # bytes of a register from which on terms are found again sooner than read again
@@ -244,14 +245,19 @@ cdef inline bint is_aligned(const View& view, Py_ssize_t size) noexcept nogil:
     return (<Py_ssize_t> view.data | view.lane_stride | view.outer_stride) & (size - 1) == 0
 
 
+cdef inline Py_ssize_t streamed_row(Operation operation) noexcept nogil:
+    if REGISTER_BYTES < WIDE:
+        return STREAMED_PAIR if takes_pair(operation) else STREAMED_ROW
+    return STREAMED_WIDE_PAIR if takes_pair(operation) else STREAMED_WIDE_ROW
+
+
 cdef bint is_streamed(Operation operation, const Problem& p, Py_ssize_t size) noexcept nogil:
     # Whether the writing sweep goes past the caches: what it writes would not fit there, and is
     # neither an operand nor read again.
     if p.out.data == NULL or not writes_rows(operation) or not is_aligned(p.out, size):
         return False
     if p.width == 1 and (not p.direct
-                         or p.n * size < (STREAMED_ROW if not takes_pair(operation) else
-                                          STREAMED_PAIR if REGISTER_BYTES < WIDE else STREAMED_WIDE)
+                         or p.n * size < streamed_row(operation)
                          or (keeps_terms(operation) and not p.piecewise)):
         return False
     if p.width > 1 and (not writes_columns(operation, p, size) or p.out.class_stride % LINE != 0

@@ -27,10 +27,12 @@ template <class T> CSOFTMAX_INLINE Vec<T> part_of(Vec<T> a, Part part) {
     return first_lanes(a, part.count);
 }
 
+constexpr std::size_t ALIGNED = 1024;  // bytes of a row from which on no register but its ends lies in two lines
+
 // write(entry, what load(entry, register) gives for some registers, register) for a row of n entries.
-// Where the row is no whole number of them the last one reaches back; as out may be the operand, that
-// is loaded first. Of a streamed row only whole lines go past the caches: a line that is written both
-// ways takes long.
+// Where the row is no whole number of them, or is to be aligned, its ends reach over others; as out may be
+// the operand, these are loaded first. Of a streamed row only whole lines go past the caches: a line that is
+// written both ways takes long.
 template <class T, class Load, class Write>
 CSOFTMAX_INLINE void for_registers(const T* out, std::ptrdiff_t n, bool streamed, Load load_at,
                                    Write write) {
@@ -79,9 +81,16 @@ CSOFTMAX_INLINE void for_registers(const T* out, std::ptrdiff_t n, bool streamed
         visit_until(n);
         return;
     }
-    for (; j + N * W <= n; j += N * W) visit(several, Full{});
-    for (; j + W <= n; j += W) visit(one, Full{});
-    if (j < n) write(n - W, last, Full{});
+    const auto visit_rest = [&]() CSOFTMAX_INLINED {
+        for (; j + N * W <= n; j += N * W) visit(several, Full{});
+        for (; j + W <= n; j += W) visit(one, Full{});
+        if (j < n) write(n - W, last, Full{});
+    };
+    if (n * sizeof(T) < ALIGNED) return visit_rest();
+    const Loaded first[1] = {load_at(0, Full{})};
+    j = to_register(out);
+    visit_rest();
+    write(0, first, Full{});
 }
 // visit(first entry, number of registers as a type, the last register) for its blocks, or those of the `rest`
 // of a row of LANES entries or more.
@@ -107,7 +116,8 @@ CSOFTMAX_INLINE void load_block(const T* x, Last last, T fill, Vec<T> (&some)[CO
     some[COUNT - 1] = load(x + (COUNT - 1) * Vec<T>::LANES, last, fill);
 }
 
-template <class T> CSOFTMAX_INLINE Vec<T> maximum_of_row(const T* x, std::ptrdiff_t n) {
+// `aligned`: of ALIGNED bytes or more
+template <bool aligned, class T> CSOFTMAX_INLINE Vec<T> maximum_of_row(const T* x, std::ptrdiff_t n) {
     constexpr std::ptrdiff_t W = Vec<T>::LANES, N = TOGETHER;
     const T* last = x + n - W;
     const Part part{int(n % W), n < W};
@@ -116,6 +126,11 @@ template <class T> CSOFTMAX_INLINE Vec<T> maximum_of_row(const T* x, std::ptrdif
         return max(max(load(x), load(x + W)), max(load(last - W), load(last)));
     Vec<T> a[N];
     for (int k = 0; k < N; ++k) a[k] = broadcast(-INFINITE<T>);
+    if (aligned) {
+        a[0] = max(load(x), a[0]);
+        n -= to_register(x);
+        x += to_register(x);
+    }
     for (; n >= N * W; n -= N * W, x += N * W)
         for (int k = 0; k < N; ++k) a[k] = max(load(x + k * W), a[k]);
     for (; n >= W; n -= W, x += W) a[0] = max(load(x), a[0]);

@@ -58,7 +58,10 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
     const Vec<T> zero = broadcast(T(0));
     if (sweep == MAXIMUM) {
         Single<T> maxima[W];
-        for (int i = 0; i < lanes; ++i) maxima[i] = {maximum_of_row(x(i), n)};
+        if (n * sizeof(T) >= ALIGNED)
+            for (int i = 0; i < lanes; ++i) maxima[i] = {maximum_of_row<true>(x(i), n)};
+        else
+            for (int i = 0; i < lanes; ++i) maxima[i] = {maximum_of_row<false>(x(i), n)};
         rows.max = max(rows.max, across_rows<PIECE<T>>(maxima, int(lanes), larger).v);
     } else if (sweep == ADD_UP) {
         Exact<T> sum[W], weight[W], spreads[W];

@@ -191,6 +191,8 @@ constexpr std::size_t LINE_BYTES = 64;  // of the caches
 template <class T> CSOFTMAX_INLINE std::ptrdiff_t to_line(const T* p) {
     return -reinterpret_cast<std::uintptr_t>(p) % LINE_BYTES / sizeof(T);
 }
+// The same to where a register lies in one line, as its bytes are a power of two.
+template <class T> CSOFTMAX_INLINE std::ptrdiff_t to_register(const T* p) { return to_line(p) % Vec<T>::LANES; }
 
 // Asks for the cache line `bytes` beyond p, which need not be there.
 CSOFTMAX_INLINE void prefetch(const void* p, std::ptrdiff_t bytes) {
