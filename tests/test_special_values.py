@@ -137,9 +137,12 @@ def near(csm, got, want, scale=0.0):
     infinities and NaN where they are wanted."""
     eps = 1000 if is_twin(csm) else 4
     limits = np.finfo(got.dtype)
-    want = np.asarray(want).astype(got.dtype)
-    size = np.maximum(np.abs(want), scale) * limits.eps + limits.smallest_subnormal
-    good = (got == want) | (np.isnan(got) & np.isnan(want)) | (np.abs(got - want) <= eps * size)
+    want = np.broadcast_to(np.asarray(want).astype(got.dtype), got.shape)
+    good = (got == want) | (np.isnan(got) & np.isnan(want))
+    rest = ~good  # few entries: scale may be longdouble, whose NaN and subnormals are slow
+    scale = np.broadcast_to(scale, want.shape)[rest]
+    size = np.maximum(np.abs(want[rest]), scale) * limits.eps + limits.smallest_subnormal
+    good[rest] = np.abs(got[rest] - want[rest]) <= eps * size
     assert np.all(good), (np.argwhere(~good), got[~good], want[~good])
 
 
