@@ -81,17 +81,15 @@ CSOFTMAX_INLINE void for_registers(const T* out, std::ptrdiff_t n, bool streamed
         visit_until(n);
         return;
     }
-    const auto visit_rest = [&]() CSOFTMAX_INLINED {
-        for (; j + N * W <= n; j += N * W) visit(several, Full{});
-        for (; j + W <= n; j += W) visit(one, Full{});
-        if (j < n) write(n - W, last, Full{});
-    };
-    if (n * sizeof(T) < ALIGNED) return visit_rest();
+    const bool aligned = n * sizeof(T) >= ALIGNED;
     const Loaded first[1] = {load_at(0, Full{})};
-    j = to_register(out);
-    visit_rest();
-    write(0, first, Full{});
+    if (aligned) j = to_register(out);
+    for (; j + N * W <= n; j += N * W) visit(several, Full{});
+    for (; j + W <= n; j += W) visit(one, Full{});
+    if (j < n) write(n - W, last, Full{});
+    if (aligned) write(0, first, Full{});
 }
+
 // visit(first entry, number of registers as a type, the last register) for its blocks, or those of the `rest`
 // of a row of LANES entries or more.
 template <class T, class Visit>
