@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +13,22 @@ import truth as exact
 from implementations import is_twin
 
 import csoftmax.reference as twin
+
+
+def kept(case: Callable[..., Sequence[Any]]) -> Callable[..., Sequence[Any]]:
+    """A function whose last arrays are kept, read-only, for the next implementation to meet them.
+
+    conftest.py has a test's implementations run one after the other.
+    """
+
+    @lru_cache(maxsize=1)
+    def last(*parameters: Any) -> Sequence[Any]:
+        arrays = case(*parameters)
+        for a in arrays:
+            a.flags.writeable = False
+        return arrays
+
+    return last
 
 
 def wider(x: Any) -> Any:

@@ -1,10 +1,16 @@
-"""Fixtures that run a test once per implementation, and the number of hypothesis examples."""
+"""Fixtures that run a test once per implementation, the order of tests, and the number of
+hypothesis examples."""
 
 import os
 from types import ModuleType
 
 import pytest
 from hypothesis import settings
+
+# Tests run side by side: a thread that waits leaves its processor to them. OpenMP reads this when
+# the kernels are loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 from implementations import COMPILED, IMPLEMENTATIONS
 
 # The same examples in every run of CI, others in every run at a desk.
@@ -24,3 +30,17 @@ def csm(request: pytest.FixtureRequest) -> ModuleType:
 def compiled(request: pytest.FixtureRequest) -> ModuleType:
     """The package under each instruction set."""
     return COMPILED[request.param]
+
+
+@pytest.hookimpl(trylast=True)  # after pytest has put those of one implementation together
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every case under all implementations in turn, so that one can leave what it expects to the
+    next."""
+    place: dict[str, int] = {}
+    items.sort(key=lambda item: place.setdefault(_case(item), len(place)))
+
+
+def _case(item: pytest.Item) -> str:
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    implementation = params.get("csm", params.get("compiled"))
+    return item.nodeid.replace(f"[{implementation}", "[", 1)

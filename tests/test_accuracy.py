@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import product
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -109,19 +110,26 @@ def by_path(csm: ModuleType, path: Path) -> dict[str, Callable[..., Any]]:
     }
 
 
+@lru_cache(maxsize=1)  # conftest.py has the next implementation go the same path
+def inputs(path: Path, dtype: Any, seed: int) -> list[tuple[str, Inputs]]:
+    """What goes a path, and what it is."""
+    return [
+        (f"{regime}, {n} classes", Inputs(regime, (*path.samples, n), dtype, [seed, n]))
+        for regime, n in [*product(regimes(dtype), path.classes)][:: path.every]
+        if n <= 300 or regime.kind != "log-probabilities"  # mpmath is slow
+    ]
+
+
 def check(csm: ModuleType, dtype: Any, *paths: Path, seed: int = 0) -> None:
     """Every error within its bound, or else the worst case of each that is not."""
     worst: dict[str, tuple[float, str]] = {}
     for path in paths:
         implementation = by_path(csm, path)
-        for regime, n in [*product(regimes(dtype), path.classes)][:: path.every]:
-            if n > 300 and regime.kind == "log-probabilities":
-                continue  # mpmath is slow
-            given = Inputs(regime, (*path.samples, n), dtype, [seed, n])
+        for kind, given in inputs(path, dtype, seed):
             for measure, error in errors(implementation, given):
                 largest = float(error.max(initial=0))
                 if largest > max(bound(measure, dtype), worst.get(measure, (0.0,))[0]):
-                    worst[measure] = largest, f"{regime}, {n} classes"
+                    worst[measure] = largest, kind
     lines = [f"{measure}: {error:.4g} ULP, {where}" for measure, (error, where) in worst.items()]
     assert not lines, "\n".join(lines)
 

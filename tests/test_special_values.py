@@ -6,6 +6,7 @@ expected is the contract, written down by the functions ``contract`` and ``expec
 
 import numpy as np
 import pytest
+from checks import kept
 from implementations import is_twin
 
 NAN, INF = np.nan, np.inf
@@ -149,10 +150,9 @@ def near(csm, got, want, scale=0.0):
 FAMILY = ("softmax", "log_softmax", "logsumexp")
 
 
-@cases
-@pytest.mark.parametrize("masked", [False, True])
-def test_softmax_family(csm, strict, masked, length, dtype):
-    """Masked: whatever is hidden, in rows that have nothing left, too."""
+@kept
+def family_case(masked, length, dtype):
+    """The rows of `between`, what is kept of them, and what the special ones give."""
     special = list(special_rows(length, dtype))
     x, plain, is_special = between(special, lambda m: normal(m, length, dtype))
     keep = np.ones(x.shape, bool)
@@ -160,8 +160,15 @@ def test_softmax_family(csm, strict, masked, length, dtype):
         keep = np.random.default_rng(length).random(x.shape) < 0.6
         keep[1::3] &= np.arange(length) == length // 2
         keep[2::9] = False
-    special_keep = keep[is_special]
-    wants = [np.stack(w) for w in zip(*map(contract, special, special_keep), strict=True)]
+    wants = zip(*map(contract, special, keep[is_special]), strict=True)
+    return x, plain, is_special, keep, *map(np.stack, wants)
+
+
+@cases
+@pytest.mark.parametrize("masked", [False, True])
+def test_softmax_family(csm, strict, masked, length, dtype):
+    """Masked: whatever is hidden, in rows that have nothing left, too."""
+    x, plain, is_special, keep, *wants = family_case(masked, length, dtype)
     for layout, strided in layouts(ORDERS, len(x), length):
         options = {"axis": layout.axis, **({"where": layout.lay(keep, strided)} if masked else {})}
         for function, want in zip(FAMILY, wants, strict=True):
@@ -174,7 +181,7 @@ def test_softmax_family(csm, strict, masked, length, dtype):
             if function != "logsumexp":
                 assert call(a, **options, out=a) is a
                 np.testing.assert_array_equal(a, got)
-    for row, mask, *want in zip(special, special_keep, *wants, strict=True):
+    for row, mask, *want in zip(x[is_special], keep[is_special], *wants, strict=True):
         options = {"axis": None, **({"where": mask.reshape(1, -1, 1)} if masked else {})}
         for function, value in zip(FAMILY, want, strict=True):
             got = strict(function)(row.reshape(1, -1, 1), **options)
@@ -199,45 +206,59 @@ TARGETS = {
 }
 
 
-@cases
-@pytest.mark.parametrize("target", TARGETS)
-def test_cross_entropy(csm, strict, target, length, dtype):
-    """The largest logits only where no smoothing takes an infinite multiple of them."""
+SMOOTHING = 0.25
+
+
+@kept
+def cross_entropy_case(target, length, dtype):
+    """The rows of `between`, their targets, the weights of classes and of samples; loss and
+    gradient of the special ones, and the size of what enters."""
     kind, names = TARGETS[target]
     special = [r for r in special_rows(length, dtype) if not np.any(np.abs(r[np.isfinite(r)]) > 9)]
     x, plain, is_special = between(special, lambda m: normal(m, length, dtype))
     rng = np.random.default_rng(length)
-    every = {
-        "class_weight": rng.integers(0, 3, length) / 2,
-        "sample_weight": rng.integers(0, 3, len(x)) / 2,
-        "label_smoothing": 0.25,
-    }
-    options = {name: every[name] for name in names}
-    smoothing = np.longdouble(options.get("label_smoothing", 0))
+    class_weight = rng.integers(0, 3, length) / 2
+    sample_weight = rng.integers(0, 3, len(x)) / 2
     labels = rng.choice([0, length // 2, length - 1], len(x))
     weights = np.eye(length)[labels] if length < 999 else np.arange(length) == labels[:, None]
     if kind == "probabilities":
         weights = weights / 2 + np.roll(weights, 1, 1) / 2
     t = weights.astype(dtype) if kind == "probabilities" else labels
+    smoothing = np.longdouble(SMOOTHING if "label_smoothing" in names else 0)
     weights = weights.astype(np.longdouble) * (1 - smoothing) + smoothing / length
-    weights = weights * options.get("class_weight", 1)
-    scales = options.get("sample_weight", np.ones(len(x)))
+    if "class_weight" in names:
+        weights = weights * class_weight
+    if "sample_weight" not in names:
+        sample_weight[:] = 1
     ours = np.flatnonzero(is_special)
-    wants = [expected_cross_entropy(x[i], weights[i], scales[i]) for i in ours]
+    wants = [expected_cross_entropy(x[i], weights[i], sample_weight[i]) for i in ours]
     loss, gradient = (np.stack(w) for w in zip(*wants, strict=True))
-    size = 1 + scales[ours, None] * (weights[ours] + weights[ours].sum(1, keepdims=True))
+    size = 1 + sample_weight[ours, None] * (weights[ours] + weights[ours].sum(1, keepdims=True))
+    return x, plain, is_special, t, class_weight, sample_weight, loss, gradient, size
+
+
+@cases
+@pytest.mark.parametrize("target", TARGETS)
+def test_cross_entropy(csm, strict, target, length, dtype):
+    """The largest logits only where no smoothing takes an infinite multiple of them."""
+    kind, names = TARGETS[target]
+    x, plain, is_special, t, class_weight, sample_weight, loss, gradient, size = cross_entropy_case(
+        target, length, dtype
+    )
+    every = {"class_weight": class_weight, "label_smoothing": SMOOTHING}
+    options = {name: value for name, value in every.items() if name in names}
     for layout, strided in layouts(ONE_AXIS, len(x), length):
         given = layout.lay(t, strided) if kind == "probabilities" else layout.samples(t)
         options.update(axis=layout.axis, reduction="none")
-        if "sample_weight" in options:
-            options["sample_weight"] = layout.samples(scales)
+        if "sample_weight" in names:
+            options["sample_weight"] = layout.samples(sample_weight)
         a = layout.lay(x, strided)
         got = strict("cross_entropy_with_grad")(a, given, **options)
         near(csm, layout.rows(got[0])[is_special], loss)
         near(csm, layout.rows(got[1])[is_special], gradient, size)
         others = strict("cross_entropy_with_grad")(layout.lay(plain, strided), given, **options)
-        for ours_, theirs in zip(got, others, strict=True):
-            same(layout, ~is_special, ours_, theirs)
+        for ours, theirs in zip(got, others, strict=True):
+            same(layout, ~is_special, ours, theirs)
         np.testing.assert_array_equal(strict("cross_entropy")(a, given, **options), got[0])
         again, out = strict("cross_entropy_with_grad")(a, given, **options, out=a)
         np.testing.assert_array_equal(again, got[0])
@@ -275,17 +296,26 @@ def expected_products(y, grad):
     )
 
 
+@kept
+def products_case(length, dtype):
+    """The rows of `between` for both operands; values and sizes of both functions."""
+    pairs = list(special_pairs(length, dtype))
+    ys, grads = zip(*pairs, strict=True)
+    y, plain_y, is_special = between(ys, lambda m: np.abs(normal(m, length, dtype)))
+    grad, plain_grad, _ = between(grads, lambda m: normal(m, length, dtype, 1))
+    wants = zip(*(expected_products(*pair) for pair in pairs), strict=True)
+    flat = [np.stack(w) for want in wants for w in zip(*want, strict=True)]
+    return y, plain_y, grad, plain_grad, is_special, *flat
+
+
 @cases
 def test_products(csm, strict, length, dtype):
-    pairs = list(special_pairs(length, dtype))
-    y, plain_y, is_special = between(
-        [y for y, _ in pairs], lambda m: np.abs(normal(m, length, dtype))
-    )
-    grad, plain_grad, _ = between([g for _, g in pairs], lambda m: normal(m, length, dtype, 1))
-    wants = zip(*(expected_products(*pair) for pair in pairs), strict=True)
-    for function, want in zip(("softmax_vjp", "log_softmax_vjp"), wants, strict=True):
+    y, plain_y, grad, plain_grad, is_special, *wants = products_case(length, dtype)
+    for function, value, size in (
+        ("softmax_vjp", *wants[:2]),
+        ("log_softmax_vjp", *wants[2:]),
+    ):
         call = strict(function)
-        value, size = (np.stack(w) for w in zip(*want, strict=True))
         size = np.where(np.isfinite(size), size, 0)
         if function == "log_softmax_vjp":
             y, plain_y = np.log(y), np.log(plain_y)
@@ -321,14 +351,20 @@ def expected_cce(y, yhat):
     return -terms.sum(), np.where((q == 0) & (p == 0), 0, -q / p), np.abs(terms).sum()
 
 
+@kept
+def cce_case(length, dtype):
+    """The rows of `between` for both operands; loss, gradient, and the size of the loss's terms."""
+    pairs = list(special_targets(length, dtype))[:: 1 if length <= 201 else 3]
+    ys, yhats = zip(*pairs, strict=True)
+    y, plain_y, is_special = between(ys, lambda m: normal(m, length, dtype))
+    yhat, plain_yhat, _ = between(yhats, lambda m: normal(m, length, dtype, 1) ** 2)
+    wants = zip(*(expected_cce(*pair) for pair in pairs), strict=True)
+    return y, plain_y, yhat, plain_yhat, is_special, *map(np.stack, wants)
+
+
 @cases
 def test_cce(csm, strict, length, dtype):
-    pairs = list(special_targets(length, dtype))[:: 1 if length <= 201 else 3]
-    y, plain_y, is_special = between([y for y, _ in pairs], lambda m: normal(m, length, dtype))
-    yhat, plain_yhat, _ = between([p for _, p in pairs], lambda m: normal(m, length, dtype, 1) ** 2)
-    loss, gradient, size = (
-        np.stack(w) for w in zip(*(expected_cce(*pair) for pair in pairs), strict=True)
-    )
+    y, plain_y, yhat, plain_yhat, is_special, loss, gradient, size = cce_case(length, dtype)
     for layout, strided in layouts(ORDERS, len(y), length):
         a, b = layout.lay(y, strided), layout.lay(yhat, strided)
         others = layout.lay(plain_y, strided), layout.lay(plain_yhat, strided)
