@@ -4,7 +4,7 @@
 // without fused multiply-add are by Dekker.
 #pragma once
 
-#include "simd.hpp"
+#include "lanes.hpp"
 
 namespace csoftmax {
 

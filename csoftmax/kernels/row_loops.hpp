@@ -5,6 +5,7 @@
 #pragma once
 
 #include "entropy.hpp"
+#include "loss.hpp"
 #include "operations.hpp"
 #include "tile.hpp"
 

@@ -119,9 +119,7 @@ cdef extern from "loops.hpp" namespace "csoftmax" nogil:
                             ptrdiff_t out_stride, ptrdiff_t steps, bint kept, bint weighted,
                             const Row[T]*, ptrdiff_t vectors, bint streamed)
 
-cdef extern from "tile.hpp" namespace "csoftmax" nogil:
-    enum:
-        MAX_LANES
+cdef extern from "problem.hpp" namespace "csoftmax" nogil:
     cdef cppclass View:
         char* data
         ptrdiff_t outer_stride, lane_stride, class_stride, run
@@ -132,8 +130,6 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
         ptrdiff_t mask_lane_stride, mask_class_stride
         double temperature
         uintptr_t end
-    void set_end(View&, const Problem&, ptrdiff_t size)
-    ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t unit)
     bint lanes_adjacent(const View&)
     bint plain(const View&, ptrdiff_t stride, ptrdiff_t size)
     cdef cppclass Problem:
@@ -157,6 +153,14 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     Problem part(const Problem&, ptrdiff_t outer, ptrdiff_t lane, ptrdiff_t lanes)
     int64_t read_label(const char* at, int kind)
     uint16_t float_to_half(float)
+    void set_end(View&, const Problem&, ptrdiff_t size)
+    T read_like[T](const T*, const char*, bint half)  # T is that of the first
+    void write[T](char*, T, bint half)
+
+cdef extern from "tile.hpp" namespace "csoftmax" nogil:
+    enum:
+        MAX_LANES
+    ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t unit)
     cdef cppclass Scratch[T]:
         T tiles[2][4096]
         T* packed
@@ -168,8 +172,6 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     void weigh_targets[T](T* tile, const View& class_weight, ptrdiff_t j0, ptrdiff_t j1,
                           ptrdiff_t width, T scale, T offset)
     void divide_rows[T](const T*, const Problem&, ptrdiff_t lane, ptrdiff_t lanes)
-    T read_like[T](const T*, const char*, bint half)  # T is that of the first
-    void write[T](char*, T, bint half)
 
 cdef extern from "operations.hpp" namespace "csoftmax" nogil:
     cdef enum Operation:

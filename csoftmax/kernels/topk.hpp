@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "tile.hpp"
+#include "vecmath.hpp"
 
 namespace csoftmax {
 
