@@ -4,7 +4,8 @@
 #     column form    up to MAX_VECTORS registers of rows side by side, each class a step
 #     row form       ("fold") a few rows that are swept one by one, along their registers
 # and whether they are worked on where they are ("direct"), by way of a dense tile, or packed; whether results go
-# past the caches ("streamed"), and what is asked for ahead. Threads share the groups or, where there are fewer long
+# past the caches ("streamed"), at once or from memory aside while the next terms are found (outgoing.hpp), and what is
+# asked for ahead. Threads share the groups or, where there are fewer long
 # rows than threads, the chunks of each row; neither changes a bit of a result. `run_group` then calls the sweeps
 # (sweeps.pxi), or what does without them (few_classes.pxi and few_classes.hpp, row_products.hpp, wide_columns.hpp).
 from cython.parallel cimport prange, threadid
@@ -30,12 +31,13 @@ cdef enum:
     STREAMED_WIDE_ROW = 16384   # the same in registers of WIDE bytes
     STREAMED_WIDE_PAIR = 1536
     STREAMED_RUN = 2048    # of each class in a group, which has ragged ends, too;
+    ASIDE_BYTES = 131072   # of each matrix whose results go from memory aside, for parts to take turns;
     STREAMED_CLASSES = 512  # of columns where one entry is put right afterwards
     WIDE = 64              # bytes of a register from which on terms are found again sooner than read again
     SHORT_ROW = 256        # bytes of rows up to which a group in row form has two registers of rows: what
                            # is done across the lanes of one overlaps with the sweep over the other's
     GROUP_BYTES = 16384    # of rows that a group in row form has;
-    FETCHED_GROUP = 8192   # where lines of the next result are asked for before it is written;
+    FETCHED_GROUP = 8192   # where lines of the next result are asked for before it is written, or go past the caches;
     FETCHED_BYTES = 1048576  # of rows beyond which that is done, for
     FETCHED_ROW = 131072   # rows up to these;
     SECOND_CACHE = 524288  # within rows beyond this, a chunk before they are written
@@ -52,7 +54,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     cdef Py_ssize_t vectors = (p.lanes + W - 1) // W
     cdef Py_ssize_t groups, g, row_vectors, room, size, rows = p.outer * p.lanes
     cdef Py_ssize_t row
-    cdef bint fetched
+    cdef bint fetched, aside = may_go_aside(operation, p, sizeof(real))
     cdef void* memory = NULL
     cdef real* packed
     set_end(p.x, p, sizeof(real))
@@ -63,7 +65,8 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         sample_rows(tag, p, threads)
         return
     p.row_threads = 1
-    p.ahead = p.out_ahead = p.packed = p.head = 0
+    p.ahead = p.out_ahead = p.packed = p.head = p.aside = 0
+    p.outgoing = NULL
     p.streamed = p.wide = False
     p.piecewise = p.n > CHUNK and not takes_pair(operation) and operation != ENTROPY
     p.kept = False
@@ -73,11 +76,14 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         p.tile_classes = n
         p.direct = True
         p.group = max(<Py_ssize_t> 1, min(CHUNK // n, rows // threads))
-        p.streamed = is_streamed(operation, p, sizeof(real))
         row = n * <Py_ssize_t> sizeof(real)
+        if aside:
+            p.group = max(<Py_ssize_t> 1, FETCHED_GROUP // row)
+        p.streamed = not aside and is_streamed(operation, p, sizeof(real))
         if rows * row > FETCHED_BYTES and row <= PAIR_BYTES:
             p.ahead = PRODUCTS_AHEAD
     elif are_wide_columns(tag, operation, p):
+        aside = False
         share_wide_columns(tag, operation, p, threads)
     elif W > 1 and (n <= FEW
                   or (n <= NARROW and operation == LOGSUMEXP and vectors * n <= row_vectors
@@ -96,7 +102,8 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             vectors = min(vectors, room - room % max(<Py_ssize_t> 1, LINE // size))
             p.packed = tiles_of(operation, p) * W * n
         elif 2 * n * W <= TILE:               # two registers a class make a cache line
-            vectors = min(vectors, max(<Py_ssize_t> 2, TILE // (n * W * tiles_of(operation, p))))
+            room = TILE // 2 if aside and operation in (SOFTMAX, LOG_SOFTMAX) else TILE
+            vectors = min(vectors, max(<Py_ssize_t> 2, room // (n * W * tiles_of(operation, p))))
         if not lanes_adjacent(p.x):
             vectors = min(vectors, max(<Py_ssize_t> 4, TRANSPOSED_BYTES // (n * W * <Py_ssize_t> sizeof(real))))
         if vectors * n * W > TILE:            # whole blocks in each tile
@@ -111,23 +118,29 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             p.tile_classes = n
         p.direct = (is_direct(operation, p, sizeof(real), True)
                     and pays_directly(operation, p, sizeof(real)))
-        p.streamed = is_streamed(operation, p, sizeof(real))
+        aside = (aside and operation in (SOFTMAX, LOG_SOFTMAX) and not has_few_classes(operation, p)
+                 and not p.direct and p.packed == 0 and n <= p.tile_classes
+                 and p.width * <Py_ssize_t> sizeof(real) % LINE == 0)
+        p.streamed = not aside and is_streamed(operation, p, sizeof(real))
     else:
         p.width = p.group = 1
         p.tile_classes = CHUNK
         p.direct = is_direct(operation, p, sizeof(real), False) and sweeps_rows(tag, operation, p)
         if p.x.temperature != 1 and threads > 1 and rows < 2 * threads:
             p.direct = False
+        aside = aside and p.direct and n <= CHUNK
         if p.direct:
-            p.streamed = is_streamed(operation, p, sizeof(real))
+            p.streamed = not aside and is_streamed(operation, p, sizeof(real))
             row = n * <Py_ssize_t> sizeof(real)
             p.kept = keeps_pieces(operation, p) and (
                 W * <Py_ssize_t> sizeof(real) < WIDE
                 or (rows * row < STREAMED_BYTES and is_one_wave(p)))
-            fetched = (writes_rows(operation) and operation != LOG_SOFTMAX and p.out.data != NULL
-                       and not p.streamed and row <= FETCHED_ROW and rows * row > FETCHED_BYTES)
+            # log_softmax asks for lines of its result with the terms, but in rows of two registers (rows.hpp)
+            fetched = (writes_rows(operation) and p.out.data != NULL and not p.streamed and not aside
+                       and (operation != LOG_SOFTMAX or n <= 2 * W)
+                       and row <= FETCHED_ROW and rows * row > FETCHED_BYTES)
             p.group = ((PAIR_BYTES if takes_pair(operation) else
-                        FETCHED_GROUP if fetched else GROUP_BYTES)
+                        FETCHED_GROUP if fetched or aside else GROUP_BYTES)
                        // (row * tiles_of(operation, p)))
             p.group = max(<Py_ssize_t> 1, min(p.group, rows // threads))
             if p.group > W:
@@ -147,12 +160,19 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
                 p.ahead = wave_of_threads(tag, p.row_threads) * CHUNK * <Py_ssize_t> sizeof(real)
         elif p.direct and keeps_pieces_aside(tag, operation, p):
             p.packed = room_aside(tag, p, threads)
+    if aside:
+        p.aside, p.group = p.group, min(p.lanes - p.head, (rows + threads - 1) // threads)
+        if p.width > 1:
+            p.group = round_up(p.group, p.aside)
+        p.packed = 2 * room_of_results(p, sizeof(real))
     if p.packed and (p.wide or p.width == 1 or not p.direct):
         p.packed = round_up(p.packed, LINE // sizeof(real))
         memory = malloc(threads * p.packed * sizeof(real) + LINE)
     packed = <real*> aligned(memory)
     if packed == NULL:                        # or no memory: in tiles, again and again
         p.packed = 0
+        if p.aside > 0:
+            p.aside, p.group = 0, p.aside
         if p.wide:
             p.wide = p.direct = p.streamed = False
             p.group, p.head = W, 0
@@ -172,7 +192,7 @@ cdef void run_numbered_group(real* packed, Operation operation, const Problem& p
     cdef real* tag = NULL
     cdef Py_ssize_t groups = groups_of_matrix(p), W = lanes_of(tag)
     cdef Py_ssize_t outer = 0 if p.outer == 1 else number // groups
-    cdef Py_ssize_t lane = (number - outer * groups) * p.group, end, width = 1
+    cdef Py_ssize_t lane = (number - outer * groups) * p.group, end, width = p.width
     cdef Problem part
     if p.wide:
         end = p.lanes if number == (outer + 1) * groups - 1 else p.head + lane + p.group
@@ -182,7 +202,7 @@ cdef void run_numbered_group(real* packed, Operation operation, const Problem& p
         if p.head > 0:
             lane = max(<Py_ssize_t> 0, lane - p.group + p.head)
         end = min(p.head if lane < p.head else lane + p.group, p.lanes)
-    if p.width > 1:                           # no more registers than there are rows for
+    if p.width > 1 and p.aside == 0:          # no more registers than there are rows for
         width = (end - lane + W - 1) // W * W
     if outer == 0 and (p.wide or width == p.width):
         run_group(packed, operation, p, lane, end - lane)
@@ -251,6 +271,25 @@ cdef inline Py_ssize_t streamed_row(Operation operation) noexcept nogil:
     return STREAMED_WIDE_PAIR if takes_pair(operation) else STREAMED_WIDE_ROW
 
 
+cdef inline bint may_go_aside(Operation operation, const Problem& p, Py_ssize_t size) noexcept nogil:
+    # Whether results can go past the caches from memory aside: of neighbouring rows, or of columns whose classes are
+    # whole lines of the cache apart.
+    if not SENDS or p.outer * p.lanes * p.n * size < STREAMED_BYTES or p.lanes * p.n * size < ASIDE_BYTES:
+        return False
+    if operation not in (SOFTMAX, LOG_SOFTMAX, SOFTMAX_VJP, CROSS_ENTROPY) or p.x.temperature != 1:
+        return False
+    if p.out.data == NULL or p.out.data == p.x.data or p.out.data == p.y.data or not is_aligned(p.out, size):
+        return False
+    if plain(p.out, p.out.lane_stride, size):
+        return p.out.class_stride % LINE == 0
+    return plain(p.out, p.out.class_stride, size) and p.out.lane_stride == p.n * size
+
+
+cdef inline Py_ssize_t room_of_results(const Problem& p, Py_ssize_t size) noexcept nogil:
+    # Entries for those of a part, and for what comes before them in their first line.
+    return round_up(p.aside * p.n, LINE // size) + LINE // size
+
+
 cdef bint is_streamed(Operation operation, const Problem& p, Py_ssize_t size) noexcept nogil:
     # Whether the writing sweep goes past the caches: what it writes would not fit there, and is
     # neither an operand nor read again.
@@ -313,6 +352,9 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
     cdef Row[real] rows[MAX_VECTORS]
     cdef bint fold = p.width == 1, ignored = False
     cdef Py_ssize_t vectors = vectors_of(x, p, lanes), v, size = sizeof(real)
+    if p.aside > 0:
+        run_aside(packed, operation, p, lane, lanes)
+        return
     if p.direct and p.x.temperature != 1:
         run_divided(packed, operation, p, lane, lanes)
         return
@@ -366,6 +408,39 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
         for v in range(vectors):
             store(x + v * lanes_of(x), rows[v].factor)
         store_tile(x, p.out, lane, lanes, 0, 1, vectors * lanes_of(x), <real> 0)
+
+
+cdef void run_aside(real* packed, Operation operation, const Problem& p, Py_ssize_t lane,
+                    Py_ssize_t lanes) noexcept nogil:
+    # In parts, the results of which go out while the next one's terms are computed.
+    cdef Problem part = p, rest
+    cdef Py_ssize_t stride = p.out.lane_stride, count, size = sizeof(real)
+    cdef char* out = p.out.data + lane * stride
+    cdef Outgoing results = outgoing(packed, room_of_results(p, size) * size)
+    part.aside = part.packed = 0
+    rest = part
+    part.outgoing = &results
+    if p.out.class_stride == size:
+        begin_rows(results, out)
+    else:
+        part.out.class_stride = p.aside * size
+    while lanes > 0:
+        count = min(p.aside, lanes)
+        part.out.data = place_of_results(results) - lane * stride
+        if p.out.class_stride == size:
+            part.width = 1 if p.width == 1 else round_up(count, lanes_of(packed))
+            run_group(<real*> NULL, operation, part, lane, count)
+            send_rows(results, count * stride)
+        elif count == p.aside and <Py_ssize_t> out % LINE == 0:
+            run_group(<real*> NULL, operation, part, lane, count)
+            send_columns(results, out, p.n, count * size, p.out.class_stride)
+        else:
+            rest.width = round_up(count, lanes_of(packed))
+            run_group(<real*> NULL, operation, rest, lane, count)
+        lane += count
+        lanes -= count
+        out += count * stride
+    end_sending(results)
 
 
 cdef void sum_again(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,

@@ -24,31 +24,34 @@ CSOFTMAX_INLINE void terms_at(const T* x, std::ptrdiff_t stride, T* e, std::ptrd
 template <int M, class T>
 CSOFTMAX_INLINE void find_some_terms(const T* x, std::ptrdiff_t stride, T* e,
                                      std::ptrdiff_t e_stride, std::ptrdiff_t steps,
-                                     const Row<T>* rows) {
+                                     const Row<T>* rows, Outgoing* outgoing) {
     constexpr int N = TOGETHER, CLASSES = N / M;
     Anchor<T> anchors[M];
     for (int i = 0; i < M; ++i) anchors[i] = rows[i].anchor;
-    for (; steps >= CLASSES; steps -= CLASSES, x += CLASSES * stride, e += CLASSES * e_stride)
+    for (; steps >= CLASSES; steps -= CLASSES, x += CLASSES * stride, e += CLASSES * e_stride) {
         terms_at<T, N>(x, stride, e, e_stride, anchors);
+        send_registers<T, N>(outgoing);
+    }
     for (; steps > 0; --steps, x += stride, e += e_stride)
         terms_at<T, M>(x, stride, e, e_stride, anchors);
 }
 // and for `vectors` registers of rows.
 template <class T>
 CSOFTMAX_APART void find_terms(const T* x, std::ptrdiff_t stride, T* e, std::ptrdiff_t e_stride,
-                               std::ptrdiff_t steps, const Row<T>* rows, std::ptrdiff_t vectors) {
+                               std::ptrdiff_t steps, const Row<T>* rows, std::ptrdiff_t vectors,
+                               Outgoing* outgoing = nullptr) {
     constexpr int W = Vec<T>::LANES, M = 2;
     for (; vectors >= M; vectors -= M, rows += M, x += M * W, e += M * W)
-        find_some_terms<M>(x, stride, e, e_stride, steps, rows);
+        find_some_terms<M>(x, stride, e, e_stride, steps, rows, outgoing);
     for (; vectors > 0; --vectors, ++rows, x += W, e += W)
-        find_some_terms<1>(x, stride, e, e_stride, steps, rows);
+        find_some_terms<1>(x, stride, e, e_stride, steps, rows, outgoing);
 }
 
 // The same for one row along its registers: strides that are known make better code.
 template <class T>
 CSOFTMAX_APART void find_row_terms(const T* x, T* e, std::ptrdiff_t steps, const Row<T>* row) {
     constexpr int W = Vec<T>::LANES;
-    find_some_terms<1>(x, W, e, W, steps, row);
+    find_some_terms<1>(x, W, e, W, steps, row, nullptr);
 }
 
 // The largest of x_j, for N registers of rows side by side. A NaN may get lost here: its term will
@@ -143,7 +146,8 @@ CSOFTMAX_INLINE void add_terms(const T* e, std::ptrdiff_t stride, std::ptrdiff_t
 template <class T>
 CSOFTMAX_APART std::ptrdiff_t add_blocks_of_columns(const T* x, std::ptrdiff_t stride, T* e,
                                                     std::ptrdiff_t e_stride, std::ptrdiff_t steps, Order order,
-                                                    Row<T>* rows, std::ptrdiff_t vectors) {
+                                                    Row<T>* rows, std::ptrdiff_t vectors,
+                                                    Outgoing* outgoing) {
     constexpr int W = Vec<T>::LANES;
     const std::ptrdiff_t registers = order.registers, step = BLOCK * registers;
     const std::ptrdiff_t whole = registers > 1 ? steps - steps % step : 0;
@@ -158,6 +162,7 @@ CSOFTMAX_APART std::ptrdiff_t add_blocks_of_columns(const T* x, std::ptrdiff_t s
             for (std::ptrdiff_t i = 0; i < registers; ++i) {
                 const T* from = x + (block + i) * stride + v * W;
                 Vec<T> some[BLOCK];
+                send_registers<T, BLOCK>(outgoing);
                 for (int k = 0; k < BLOCK; ++k) prefetch(from + k * registers * stride, ahead);
                 for (int k = 0; k < BLOCK; ++k) some[k] = load(from + k * registers * stride);
                 terms(some, anchors, some, add);

@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <initializer_list>
 
-#include "simd.hpp"
+#include "outgoing.hpp"
 
 namespace csoftmax {
 
@@ -124,6 +124,8 @@ struct Problem {
     std::ptrdiff_t packed;        // entries of memory a thread for what no tile holds
     std::ptrdiff_t ahead;         // bytes from a row to that of the next group, to be prefetched;
     std::ptrdiff_t out_ahead;     // the same of its result, or 0
+    std::ptrdiff_t aside;         // lanes of a part of a group whose results are written to memory aside first, or 0;
+    Outgoing* outgoing;           // those of the part before, or nullptr
     int row_threads;              // threads for the chunks of one row
     bool piecewise;               // classes are summed piece by piece, against the maximum so far
     bool kept;                    // terms of pieces stay in the result, or are found once more

@@ -143,16 +143,24 @@ template <class T> struct RowSums {
     Vec<T> ties;
 };
 
+// What goes on beside the terms of rows: lines `ahead` bytes behind those of the operand are asked for, and those of
+// other results go out.
+struct Traffic {
+    std::ptrdiff_t ahead;
+    Outgoing* outgoing;  // or nullptr
+};
+
 // The terms of a block, which go to e, if that is wanted; nothing goes to `later` yet. `gaps`: spread += the
 // terms times max - x_j. Calls meanwhile() halfway.
 template <bool gaps, int COUNT, class T, class Last, class Meanwhile>
 CSOFTMAX_INLINE void find_block_of_row(const T* x, T* e, const T* later, Last last, const Anchor<T>& anchor,
-                                       std::ptrdiff_t ahead, Exact<T>& spread, Vec<T> (&some)[COUNT],
+                                       Traffic traffic, Exact<T>& spread, Vec<T> (&some)[COUNT],
                                        Meanwhile meanwhile) {
     constexpr std::ptrdiff_t W = Vec<T>::LANES;
     const Anchor<T> anchors[1] = {anchor};
+    send_registers<T, COUNT>(traffic.outgoing);
     for (std::size_t k = 0; k < COUNT * W; k += LINE_BYTES / sizeof(T)) {
-        prefetch(x + k, ahead);
+        prefetch(x + k, traffic.ahead);
         if (later) prefetch_to_write(later + k);
     }
     Vec<T> entries[COUNT];
@@ -172,7 +180,7 @@ CSOFTMAX_INLINE void find_block_of_row(const T* x, T* e, const T* later, Last la
 // The blocks of a row, or of the `rest` of one, are added to sums.sum, sums.spread and sums.ties.
 template <bool apart, bool gaps, class T>
 CSOFTMAX_INLINE void add_rest_of_row(const T* x, T* e, const T* later, std::ptrdiff_t n,
-                                     bool rest, const Anchor<T>& anchor, std::ptrdiff_t ahead,
+                                     bool rest, const Anchor<T>& anchor, Traffic traffic,
                                      RowSums<T>& sums) {
     const Vec<T> peak = anchor.peak.value;
     Exact<T> sum = sums.sum, spread = sums.spread;
@@ -180,8 +188,8 @@ CSOFTMAX_INLINE void add_rest_of_row(const T* x, T* e, const T* later, std::ptrd
     for_blocks(x, n, [&](std::ptrdiff_t j, auto count, auto last) CSOFTMAX_INLINED {
         constexpr int COUNT = decltype(count)::value;
         Vec<T> some[COUNT];
-        find_block_of_row<gaps>(x + j, e ? e + j : nullptr, later ? later + j : nullptr, last, anchor, ahead,
-                                spread, some, Nothing{});
+        find_block_of_row<gaps>(x + j, e ? e + j : nullptr, later ? later + j : nullptr, last, anchor,
+                                traffic, spread, some, Nothing{});
         if (apart) set_peaks_apart(some, peak, ties);
         if constexpr (COUNT == BLOCK)
             sum = add_pairs(sum, some[0] + some[1], some[2] + some[3]);
@@ -199,7 +207,7 @@ CSOFTMAX_INLINE void add_rest_of_row(const T* x, T* e, const T* later, std::ptrd
 // counted.
 template <bool apart, bool gaps, class T>
 CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, const T* later, std::ptrdiff_t n,
-                                      const Anchor<T>& anchor, std::ptrdiff_t ahead,
+                                      const Anchor<T>& anchor, Traffic traffic,
                                       RowSums<T>& sums) {
     constexpr std::ptrdiff_t STEP = BLOCK * Vec<T>::LANES;
     sums.sum = sums.spread = exact(broadcast(T(0)));
@@ -207,7 +215,7 @@ CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, const T* later, std::ptr
     const bool several = n >= STEP;
     if (several) {
         Vec<T> some[BLOCK];
-        find_block_of_row<gaps>(x, e, later, Full{}, anchor, ahead, sums.spread, some, Nothing{});
+        find_block_of_row<gaps>(x, e, later, Full{}, anchor, traffic, sums.spread, some, Nothing{});
         if (apart) set_peaks_apart(some, anchor.peak.value, sums.ties);
         sums.sum = two_sum(some[0] + some[1], some[2] + some[3]);
         x += STEP;
@@ -215,7 +223,7 @@ CSOFTMAX_INLINE void add_terms_of_row(const T* x, T* e, const T* later, std::ptr
         if (e) e += STEP;
         if (later) later += STEP;
     }
-    add_rest_of_row<apart, gaps>(x, e, later, n, several, anchor, ahead, sums);
+    add_rest_of_row<apart, gaps>(x, e, later, n, several, anchor, traffic, sums);
 }
 
 constexpr int OVERLAPPED = 6;  // blocks of a row from which on it is done like this:
@@ -224,7 +232,7 @@ constexpr int OVERLAPPED = 6;  // blocks of a row from which on it is done like 
 // than sums do.
 template <bool apart, bool gaps, class T>
 CSOFTMAX_APART void add_terms_overlapped(const T* x, T* e, const T* later, std::ptrdiff_t n,
-                                         const Anchor<T>& anchor_of_row, std::ptrdiff_t ahead,
+                                         const Anchor<T>& anchor_of_row, Traffic traffic,
                                          RowSums<T>& sums) {
     constexpr std::ptrdiff_t STEP = BLOCK * Vec<T>::LANES;
     const Anchor<T> anchor = anchor_of_row;
@@ -233,7 +241,7 @@ CSOFTMAX_APART void add_terms_overlapped(const T* x, T* e, const T* later, std::
     Exact<T> sum = exact(ties), spread = sum;
     const auto add = [&]() CSOFTMAX_INLINED { sum = add_pairs(sum, first, second); };
     for (; n >= STEP; n -= STEP) {
-        find_block_of_row<gaps>(x, e, later, Full{}, anchor, ahead, spread, some, add);
+        find_block_of_row<gaps>(x, e, later, Full{}, anchor, traffic, spread, some, add);
         if (apart) set_rare_peaks_apart(some, peak, ties);
         first = some[0] + some[1];
         second = some[2] + some[3];
@@ -243,23 +251,24 @@ CSOFTMAX_APART void add_terms_overlapped(const T* x, T* e, const T* later, std::
     }
     add();
     sums = {sum, sums.weight, spread, ties};
-    add_rest_of_row<apart, gaps>(x, e, later, n, true, anchor, ahead, sums);
+    add_rest_of_row<apart, gaps>(x, e, later, n, true, anchor, traffic, sums);
 }
 
 // The same for the last n entries, COUNT registers, of a few rows side by side: a single sum of two.
 template <bool apart, int COUNT, int ROWS, class T, class X, class Out>
 CSOFTMAX_INLINE void add_ends_of_some_rows(X x, Out e, int first, std::ptrdiff_t n, bool alone,
-                                           const Row<T>& rows, std::ptrdiff_t ahead, Vec<T>* sums,
+                                           const Row<T>& rows, Traffic traffic, Vec<T>* sums,
                                            Single<T>* ties) {
     constexpr int W = Vec<T>::LANES, N = COUNT * ROWS;
     static_assert(COUNT <= 2, "a sum of one word");
     const Part last{int(n - (COUNT - 1) * W), alone};
     Anchor<T> anchors[ROWS];
     Vec<T> some[N];
+    send_registers<T, N>(traffic.outgoing);
     for (int r = 0; r < ROWS; ++r) anchors[r] = spread(rows.anchor, first + r);
     for (int i = 0; i < N; ++i) {
         const T* from = x(first + i % ROWS) + i / ROWS * W;
-        prefetch(from, ahead);
+        prefetch(from, traffic.ahead);
         some[i] = i / ROWS + 1 < COUNT ? load(from) : load(from, last, -INFINITE<T>);
     }
     terms(some, anchors, some);
@@ -286,13 +295,13 @@ CSOFTMAX_INLINE void add_ends_of_some_rows(X x, Out e, int first, std::ptrdiff_t
 }
 template <bool apart, int COUNT, class T, class X, class Out>
 CSOFTMAX_INLINE void add_ends_of_rows(X x, Out e, int lanes, std::ptrdiff_t n, bool alone,
-                                      const Row<T>& rows, std::ptrdiff_t ahead, Vec<T>* sums, Single<T>* ties) {
+                                      const Row<T>& rows, Traffic traffic, Vec<T>* sums, Single<T>* ties) {
     constexpr int ROWS = TOGETHER / COUNT;
     int i = 0;
     for (; i + ROWS <= lanes; i += ROWS)
-        add_ends_of_some_rows<apart, COUNT, ROWS>(x, e, i, n, alone, rows, ahead, sums, ties);
+        add_ends_of_some_rows<apart, COUNT, ROWS>(x, e, i, n, alone, rows, traffic, sums, ties);
     for (; ROWS > 1 && i < lanes; ++i)
-        add_ends_of_some_rows<apart, COUNT, 1>(x, e, i, n, alone, rows, ahead, sums, ties);
+        add_ends_of_some_rows<apart, COUNT, 1>(x, e, i, n, alone, rows, traffic, sums, ties);
 }
 
 // sum(visit_block) over the blocks of a row.

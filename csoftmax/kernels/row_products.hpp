@@ -30,6 +30,7 @@ template <class T> struct RowsOfProduct {
     std::ptrdiff_t n, rows;
     std::ptrdiff_t ahead;  // bytes to what is asked for, or 0
     bool streamed;         // results go past the caches
+    Outgoing* outgoing;    // those of other rows, that go there meanwhile; or nullptr
 
     CSOFTMAX_INLINE void skip(std::ptrdiff_t i) {
         y += i;
@@ -53,17 +54,18 @@ template <class T> CSOFTMAX_INLINE Vec<T> sum_across_plainly(const Vec<T> (&rows
     return across_rows<PIECE<T>>(sums, count, add_single<T>).v;
 }
 
-// Asks for what is ahead of `bytes` of both operands, or of the result.
-template <class T>
-CSOFTMAX_INLINE void ask_ahead(const RowsOfProduct<T>& p, const T* y, const T* grad, std::size_t bytes) {
-    if (p.ahead == 0) return;
-    for (std::size_t j = 0; j < bytes / sizeof(T); j += LINE_BYTES / sizeof(T)) {
+// Asks for what is ahead of COUNT registers of both operands, and sends as many of other results;
+template <int COUNT, class T> CSOFTMAX_INLINE void ask_ahead(const RowsOfProduct<T>& p, const T* y, const T* grad) {
+    if (p.ahead == 0 && !p.outgoing) return;
+    for (int j = 0; j < COUNT * Vec<T>::LANES && p.ahead != 0; j += LINE_BYTES / sizeof(T)) {
         prefetch(y + j, p.ahead);
         prefetch(grad + j, p.ahead);
     }
+    send_registers<T, COUNT>(p.outgoing);
 }
+// asks for what is ahead of `bytes` of the result.
 template <class T> CSOFTMAX_INLINE void ask_ahead(const RowsOfProduct<T>& p, const T* out, std::size_t bytes) {
-    if (p.ahead == 0 || p.streamed) return;
+    if (p.ahead == 0 || p.streamed || p.outgoing) return;
     for (std::size_t j = 0; j < bytes / sizeof(T); j += LINE_BYTES / sizeof(T))
         prefetch_to_write(out + j, p.ahead);
 }
@@ -79,7 +81,7 @@ template <int N, class T> CSOFTMAX_APART void multiply_rows_of(RowsOfProduct<T> 
     };
     const auto sum_of = [&](std::ptrdiff_t i, auto reaches) CSOFTMAX_INLINED {
         const T *y = p.y[i], *grad = p.grad[i];
-        ask_ahead(p, y, grad, ROW);
+        ask_ahead<N>(p, y, grad);
         Vec<T> sum = broadcast(T(0));
         for (int first = 0; first < N; first += BLOCK) {  // as block_of_products has it
             Vec<T> chains[2] = {broadcast(T(0)), broadcast(T(0))};
@@ -138,7 +140,7 @@ template <class T> CSOFTMAX_APART void multiply_any_rows(RowsOfProduct<T> p) {
         for (int i = 0; i < group; ++i) {
             const T *y = p.y[i], *grad = p.grad[i];
             sums[i] = sum_of_blocks(y, p.n, [&](std::ptrdiff_t j, auto count, auto last) CSOFTMAX_INLINED {
-                ask_ahead(p, y + j, grad + j, count * W * sizeof(T));
+                ask_ahead<decltype(count)::value>(p, y + j, grad + j);
                 return block_of_products(y + j, grad + j, count, last);
             });
         }
@@ -200,7 +202,7 @@ template <int N, class T> CSOFTMAX_APART void multiply_dense_rows(RowsOfProduct<
     constexpr std::ptrdiff_t W = Vec<T>::LANES, GROUP = N * W;
     constexpr std::ptrdiff_t REACHED = W - 1 + (W + N - 1) / N;  // rows, by those of a group
     for (; p.rows >= REACHED; p.skip(W)) {
-        ask_ahead(p, p.y[0], p.grad[0], GROUP * sizeof(T));
+        ask_ahead<N>(p, p.y[0], p.grad[0]);
         ask_ahead(p, p.out[0], GROUP * sizeof(T));
         multiply_dense_group<N>(p.y[0], p.grad[0], p.out[0]);
     }
@@ -235,7 +237,7 @@ inline void multiply_rows(const T*, const Problem& problem, std::ptrdiff_t lane,
     const T* input = nullptr;
     T* result = nullptr;
     const RowsOfProduct<T> p = {rows_of(input, problem.x), rows_of(input, problem.y), rows_of(result, problem.out),
-                                problem.n, lanes, problem.ahead, problem.streamed};
+                                problem.n, lanes, problem.ahead, problem.streamed, problem.outgoing};
     if constexpr (W > 1) {
         if (p.n < W)
             with_count<1, W - 1>(p.n, [&](auto count) { multiply_dense_rows<count.value>(p); });

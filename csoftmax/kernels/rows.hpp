@@ -22,7 +22,77 @@ CSOFTMAX_INLINE bool sweeps_rows(const T*, Operation operation, const Problem& p
 constexpr std::size_t FETCHED_PAIR = 4096;  // bytes of rows of a pair whose next ones are asked for
 constexpr std::size_t FETCHED_TERMS = 2048;  // bytes ahead of terms that stay in the result
 
-// One sweep over the classes j0 <= j < j1, at most a chunk, of the rows lane <= i < lane + lanes, at
+// The first sweep over these classes of these rows (see sweep_some_rows), the same for all operations: the maximum.
+template <class T>
+CSOFTMAX_APART void find_maxima_of_rows(const Problem& p, std::ptrdiff_t lane, std::ptrdiff_t lanes,
+                                        std::ptrdiff_t j0, std::ptrdiff_t j1, Row<T>& rows) {
+    const std::ptrdiff_t n = j1 - j0;
+    auto x = [&](std::ptrdiff_t i) {
+        return reinterpret_cast<const T*>(p.x.data + (lane + i) * p.x.lane_stride) + j0;
+    };
+    auto larger = [](Single<T> a, Single<T> b) { return Single<T>{max(a.v, b.v)}; };
+    CSOFTMAX_ASSUME(lanes > 0);
+    Single<T> maxima[Vec<T>::LANES];
+    if (n * sizeof(T) >= ALIGNED)
+        for (int i = 0; i < lanes; ++i) maxima[i] = {maximum_of_row<true>(x(i), n)};
+    else
+        for (int i = 0; i < lanes; ++i) maxima[i] = {maximum_of_row<false>(x(i), n)};
+    rows.max = max(rows.max, across_rows<PIECE<T>>(maxima, int(lanes), larger).v);
+}
+
+// The terms of these rows, at most LANES of them, and their sums; of `short_rows` in one word. Terms go to `terms`, and
+// lines from `later` on, or `sooner` in rows of some blocks, are asked for: those of the first row, or nullptr.
+template <bool apart, bool gaps, bool keeps, class T>
+CSOFTMAX_APART void add_terms_of_rows(const Problem& p, std::ptrdiff_t lane, int lanes, std::ptrdiff_t j0,
+                                      std::ptrdiff_t n, bool short_rows, T* terms, const T* first_later,
+                                      const T* first_sooner, const Row<T>& rows, Traffic traffic,
+                                      Exact<T>* __restrict sum, Vec<T>* __restrict one_word,
+                                      Exact<T>* __restrict spreads, Single<T>* __restrict ties) {
+    constexpr int W = Vec<T>::LANES;
+    const std::ptrdiff_t row = p.out.lane_stride / std::ptrdiff_t(sizeof(T));
+    const auto x = [&](int i) {
+        return reinterpret_cast<const T*>(p.x.data + (lane + i) * p.x.lane_stride) + j0;
+    };
+    const auto e = [&](int i) { return keeps && terms ? terms + i * row : nullptr; };
+    const auto later = [&](int i) { return first_later ? first_later + i * row : nullptr; };
+    const auto sooner = [&](int i) { return first_sooner ? first_sooner + i * row : nullptr; };
+    Single<T> end_ties[W];
+    CSOFTMAX_ASSUME(lanes > 0);
+    // Short rows, and what is left of others behind their whole blocks, go side by side.
+    const std::ptrdiff_t rest = n % (BLOCK * W);
+    const bool ends = !short_rows && !gaps && lanes > 1 && 0 < rest && rest <= W;
+    const std::ptrdiff_t before = short_rows ? 0 : ends ? n - rest : n;
+    const auto add_rows = [&](auto add, auto asked_for) CSOFTMAX_INLINED {
+        for (int i = 0; i < lanes; ++i) {
+            RowSums<T> sums;
+            add(x(i), e(i), asked_for(i), before, spread(rows.anchor, i), traffic, sums);
+            sum[i] = sums.sum;
+            if (gaps) spreads[i] = sums.spread;
+            ties[i] = {sums.ties};
+        }
+    };
+    if (n >= OVERLAPPED * BLOCK * W)
+        add_rows([](auto&&... of_row) CSOFTMAX_INLINED { add_terms_overlapped<apart, gaps>(of_row...); }, sooner);
+    else if (!short_rows)
+        add_rows([](auto&&... of_row) CSOFTMAX_INLINED { add_terms_of_row<apart, gaps>(of_row...); }, later);
+    if (short_rows || ends) {
+        auto x_end = [&](int i) { return x(i) + before; };
+        auto e_end = [&](int i) { return e(i) ? e(i) + before : nullptr; };
+        if (n - before <= W)
+            add_ends_of_rows<apart, 1>(x_end, e_end, lanes, n - before, n < W, rows,
+                                       traffic, one_word, short_rows ? ties : end_ties);
+        else
+            add_ends_of_rows<apart, 2>(x_end, e_end, lanes, n - before, n < W, rows,
+                                       traffic, one_word, short_rows ? ties : end_ties);
+    }
+    for (int i = 0; i < lanes && ends; ++i) {
+        if (later(i)) prefetch_to_write(later(i) + n - 1);
+        sum[i] = add_exactly(sum[i], one_word[i]);
+        ties[i] = {ties[i].v + end_ties[i].v};
+    }
+}
+
+// One of the others over the classes j0 <= j < j1, at most a chunk, of the rows lane <= i < lane + lanes, at
 // most LANES of them: all of each, or of a single row. `terms`: where those of the first row stay from when they
 // are added up to when results are written, if the operation has use for them; in the result, or aside for
 // a single row. There they are 2^powers times what they are now measured against. nullptr: they do not stay.
@@ -52,29 +122,19 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
     };
     const int last = int(lanes) - 1;
     const std::ptrdiff_t ahead = ahead_of(p.x, x(last) + n, p.ahead);
+    constexpr bool sends = keeps || operation == LOG_SOFTMAX;
+    const Traffic traffic = {ahead, sends ? p.outgoing : nullptr};
     const std::ptrdiff_t out_ahead = p.out_ahead == 0 ? 0 : ahead_of(p.out, out(last) + n, p.out_ahead);
-    auto larger = [](Single<T> a, Single<T> b) { return Single<T>{max(a.v, b.v)}; };
     CSOFTMAX_ASSUME(lanes > 0);
     const Vec<T> zero = broadcast(T(0));
-    if (sweep == MAXIMUM) {
-        Single<T> maxima[W];
-        if (n * sizeof(T) >= ALIGNED)
-            for (int i = 0; i < lanes; ++i) maxima[i] = {maximum_of_row<true>(x(i), n)};
-        else
-            for (int i = 0; i < lanes; ++i) maxima[i] = {maximum_of_row<false>(x(i), n)};
-        rows.max = max(rows.max, across_rows<PIECE<T>>(maxima, int(lanes), larger).v);
-    } else if (sweep == ADD_UP) {
+    if (sweep == ADD_UP) {
         Exact<T> sum[W], weight[W], spreads[W];
         Vec<T> one_word[W];
         one_word[0] = zero;  // GCC does not see that there is a row
-        Single<T> ties[W], end_ties[W];
-        const std::ptrdiff_t row = p.out.lane_stride / std::ptrdiff_t(sizeof(T));
-        auto e = [&](int i) { return kept ? terms + i * row : nullptr; };
+        Single<T> ties[W];
         // Lines of the result that are asked for, as they are soon to be written.
-        auto later = [&](int i) { return operation == LOG_SOFTMAX && !p.streamed ? out(i) : nullptr; };
-        auto sooner = [&](int i) {
-            return kept && p.out_ahead != 0 ? out(i) + FETCHED_TERMS / sizeof(T) : later(i);
-        };
+        const T* later = operation == LOG_SOFTMAX && !p.streamed && !p.outgoing ? out(0) : nullptr;
+        const T* sooner = kept && p.out_ahead != 0 ? out(0) + FETCHED_TERMS / sizeof(T) : later;
         const bool fetched = p.out_ahead != 0 && n * sizeof(T) <= FETCHED_PAIR;
         auto block_at = [&](int i) {
             return [&, i](std::ptrdiff_t j, auto count, auto last) CSOFTMAX_INLINED {
@@ -115,40 +175,8 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
                              ? exact_terms_of_row(x(i), n, spread(rows.max, i))
                              : exact(zero);
         } else {
-            // Short rows, and what is left of others behind their whole blocks, go side by side.
-            const std::ptrdiff_t rest = n % (BLOCK * W);
-            const bool ends = !short_rows && !gaps && lanes > 1 && 0 < rest && rest <= W;
-            const std::ptrdiff_t before = short_rows ? 0 : ends ? n - rest : n;
-            const auto add_rows = [&](auto add, auto asked_for) CSOFTMAX_INLINED {
-                for (int i = 0; i < lanes; ++i) {
-                    RowSums<T> sums;
-                    add(x(i), e(i), asked_for(i), before, spread(rows.anchor, i), ahead, sums);
-                    sum[i] = sums.sum;
-                    if (gaps) spreads[i] = sums.spread;
-                    ties[i] = {sums.ties};
-                }
-            };
-            if (n >= OVERLAPPED * BLOCK * W)
-                add_rows([](auto&&... of_row) CSOFTMAX_INLINED { add_terms_overlapped<apart, gaps>(of_row...); },
-                         sooner);
-            else if (!short_rows)
-                add_rows([](auto&&... of_row) CSOFTMAX_INLINED { add_terms_of_row<apart, gaps>(of_row...); },
-                         later);
-            if (short_rows || ends) {
-                auto x_end = [&](int i) { return x(i) + before; };
-                auto e_end = [&](int i) { return e(i) ? e(i) + before : nullptr; };
-                if (n - before <= W)
-                    add_ends_of_rows<apart, 1>(x_end, e_end, int(lanes), n - before, n < W, rows,
-                                               ahead, one_word, short_rows ? ties : end_ties);
-                else
-                    add_ends_of_rows<apart, 2>(x_end, e_end, int(lanes), n - before, n < W, rows,
-                                               ahead, one_word, short_rows ? ties : end_ties);
-            }
-            for (int i = 0; i < lanes && ends; ++i) {
-                if (later(i)) prefetch_to_write(later(i) + n - 1);
-                sum[i] = add_exactly(sum[i], one_word[i]);
-                ties[i] = {ties[i].v + end_ties[i].v};
-            }
+            add_terms_of_rows<apart, gaps, keeps>(p, lane, int(lanes), j0, n, short_rows, terms, later, sooner, rows,
+                                                  traffic, sum, one_word, spreads, ties);
         }
         auto add_to = [&](LaneSum<T>& all, Exact<T>(&lane_sums)[W]) {
             const Exact<T> s = across_rows<PIECE<T>>(lane_sums, int(lanes), add_any<T>);
@@ -188,6 +216,7 @@ CSOFTMAX_INLINE void sweep_rows(Operation operation, Sweep sweep, const Problem&
                                 std::ptrdiff_t lane, std::ptrdiff_t lanes, std::ptrdiff_t j0,
                                 std::ptrdiff_t j1, T* terms, int powers, Row<T>& rows) {
     if (Vec<T>::LANES == 1) return;  // never asked: there are no registers to lie along
+    if (sweep == MAXIMUM) return find_maxima_of_rows(p, lane, lanes, j0, j1, rows);
     const Weighing weighing = operation == CROSS_ENTROPY ? weighing_of(static_cast<const T*>(nullptr), p)
                                                          : UNWEIGHTED;
     if (operation == SOFTMAX)

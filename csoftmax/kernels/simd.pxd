@@ -19,6 +19,17 @@ cdef extern from "simd.hpp" namespace "csoftmax" nogil:
     T lane_value "csoftmax::lane"[T](const Vec[T]&, int)
     Vec[T] fma[T](Vec[T], Vec[T], Vec[T])
 
+cdef extern from "outgoing.hpp" namespace "csoftmax" nogil:
+    const bint SENDS
+    cdef cppclass Outgoing:
+        pass
+    Outgoing outgoing(void* memory, ptrdiff_t room)
+    void begin_rows(Outgoing&, char* out)
+    char* place_of_results(const Outgoing&)
+    void send_rows(Outgoing&, ptrdiff_t bytes)
+    void send_columns(Outgoing&, char* out, ptrdiff_t n, ptrdiff_t width, ptrdiff_t stride)
+    void end_sending(Outgoing&)
+
 cdef extern from "exact.hpp" namespace "csoftmax" nogil:
     cdef cppclass Exact[T]:
         Vec[T] value, error
@@ -98,10 +109,10 @@ cdef extern from "loss.hpp" namespace "csoftmax" nogil:
 cdef extern from "loops.hpp" namespace "csoftmax" nogil:
     void find_row_terms[T](const T* x, T* e, ptrdiff_t steps, const Row[T]* row)
     void find_terms[T](const T* x, ptrdiff_t stride, T* e, ptrdiff_t e_stride, ptrdiff_t steps,
-                       const Row[T]* rows, ptrdiff_t vectors)
+                       const Row[T]* rows, ptrdiff_t vectors, Outgoing*)
     void find_maxima[T](const T* x, ptrdiff_t stride, ptrdiff_t steps, Row[T]*, ptrdiff_t vectors)
     ptrdiff_t add_blocks_of_columns[T](const T* x, ptrdiff_t stride, T* e, ptrdiff_t e_stride, ptrdiff_t steps,
-                                       Order, Row[T]*, ptrdiff_t vectors)
+                                       Order, Row[T]*, ptrdiff_t vectors, Outgoing*)
     void add_terms[T](const T* e, ptrdiff_t stride, ptrdiff_t steps, bint apart, Order, Row[T]*,
                       ptrdiff_t vectors)
     void add_products[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride,
@@ -145,7 +156,8 @@ cdef extern from "problem.hpp" namespace "csoftmax" nogil:
         ptrdiff_t count
         ptrdiff_t group, head, width, tile_classes
         bint streamed, direct, wide
-        ptrdiff_t packed, ahead, out_ahead
+        ptrdiff_t packed, ahead, out_ahead, aside
+        Outgoing* outgoing
         int row_threads
         bint piecewise, kept
     bint has_weights(const Problem&)

@@ -50,7 +50,7 @@ cdef inline bint sums_more(Operation operation, const Problem& p) noexcept nogil
 cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ssize_t stride,
                         Py_ssize_t y_stride, Weights[real] w, real* e, Py_ssize_t e_stride,
                         Py_ssize_t steps, bint weighted, Order order, Row[real]* rows,
-                        Py_ssize_t vectors) noexcept nogil:
+                        Py_ssize_t vectors, Outgoing* outgoing) noexcept nogil:
     # `steps` registers of classes of `vectors` registers of rows. The terms go to e, strip by strip, if anything
     # reads them there.
     cdef Py_ssize_t W = lanes_of(x), first = 0, count, done, v
@@ -68,8 +68,9 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
                 if operation != SOFTMAX:
                     done = add_blocks_of_columns(
                         x, stride, e if keeps_terms(operation) or operation == ENTROPY else NULL, e_stride, count,
-                        order, rows, vectors)
-                find_terms(x + done * stride, stride, e + done * e_stride, e_stride, count - done, rows, vectors)
+                        order, rows, vectors, outgoing)
+                find_terms(x + done * stride, stride, e + done * e_stride, e_stride, count - done, rows, vectors,
+                           outgoing)
             add_terms(e + done * e_stride, e_stride, count - done, operation != SOFTMAX, order, rows, vectors)
             if operation == ENTROPY:
                 add_entropy(x, stride, e, e_stride, count, order, rows, vectors)
@@ -143,19 +144,20 @@ cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep swe
         p.y.class_stride // size if takes_pair(operation) else 0, w,
         e, p.out.class_stride // size if e == out else p.width,
         out, p.out.class_stride // size, j1 - j0, keep, weighted, order_for(y, operation, p),
-        rows, p.width // W, p.streamed)
+        rows, p.width // W, p.streamed, p.outgoing)
 
 
 cdef inline void sweep_registers(Operation operation, Sweep sweep, const real* x, const real* y,
                                  Py_ssize_t stride, Py_ssize_t y_stride, const Weights[real]& w,
                                  real* e, Py_ssize_t e_stride, real* out, Py_ssize_t out_stride,
                                  Py_ssize_t steps, bint kept, bint weighted, Order order,
-                                 Row[real]* rows, Py_ssize_t vectors, bint streamed) noexcept nogil:
+                                 Row[real]* rows, Py_ssize_t vectors, bint streamed,
+                                 Outgoing* outgoing) noexcept nogil:
     cdef Py_ssize_t W = lanes_of(x), v
     streamed = streamed and <Py_ssize_t> out % LINE == 0
     if sweep == ADD_UP:
         add_up(operation, x, y, stride, y_stride, w, e, e_stride, steps, weighted, order, rows,
-               vectors)
+               vectors, outgoing)
     elif sweep == MAXIMUM:
         find_maxima(x, stride, steps, rows, vectors)
     elif operation == SOFTMAX:
@@ -215,7 +217,7 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
         stored = False
     sweep_registers(operation, sweep, x, y, stride, stride, w, x if keeps_terms(operation) else y,
                     stride, out, out_stride, steps, keep, weighted, order, rows, vectors,
-                    p.streamed and not stored)
+                    p.streamed and not stored, p.outgoing)
     if sweep == WRITE and stored:
         store_tile(x, p.out, lane, lanes, j0, j1, p.width,
                    <real> -INFINITY if operation == LOG_SOFTMAX else <real> 0)
