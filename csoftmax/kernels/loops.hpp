@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "loss.hpp"
+#include "outgoing.hpp"
 
 namespace csoftmax {
 
