@@ -300,14 +300,15 @@ def test_rows_beyond_the_cache_have_the_same_bits(compiled, classes, dtype):
                 for first in range(0, shape[1], step):
                     part = (i, slice(first, first + step))
                     call(part, want[part])
-            for shift in (0, 3):
+            for gap, shift in ((1, 0), (1, 3), (0, 5)):  # rows between, entries before
                 memory[:] = 7
-                padded = memory[shift : memory.size - 16 + shift].reshape(2, shape[1] + 1, classes)
-                call(..., padded[:, 1:])
-                np.testing.assert_array_equal(padded[:, 1:], want, err_msg=name)
-                assert np.all(padded[:, 0] == 7), name
+                end = shift + 2 * (shape[1] + gap) * classes
+                padded = memory[shift:end].reshape(2, shape[1] + gap, classes)
+                call(..., padded[:, gap:])
+                np.testing.assert_array_equal(padded[:, gap:], want, err_msg=name)
+                assert np.all(padded[:, :gap] == 7), name
                 assert np.all(memory[:shift] == 7), name
-                assert np.all(memory[memory.size - 16 + shift :] == 7), name
+                assert np.all(memory[end:] == 7), name
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

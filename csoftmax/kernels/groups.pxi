@@ -4,10 +4,10 @@
 #     column form    up to MAX_VECTORS registers of rows side by side, each class a step
 #     row form       ("fold") a few rows that are swept one by one, along their registers
 # and whether they are worked on where they are ("direct"), by way of a dense tile, or packed; whether results go
-# past the caches ("streamed"), at once or from memory aside while the next terms are found (outgoing.hpp), and what is
-# asked for ahead. Threads share the groups or, where there are fewer long
-# rows than threads, the chunks of each row; neither changes a bit of a result. `run_group` then calls the sweeps
-# (sweeps.pxi), or what does without them (few_classes.pxi and few_classes.hpp, row_products.hpp, wide_columns.hpp).
+# past the caches ("streamed"), at once or from memory aside while the next terms are found (outgoing.hpp), and what
+# is asked for ahead. Threads share the groups or, where there are fewer long rows than threads, the chunks of each
+# row; neither changes a bit of a result. `run_group` then calls the sweeps (sweeps.pxi), or what does without them
+# (few_classes.pxi and few_classes.hpp, row_products.hpp, wide_columns.hpp).
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free, malloc
 
