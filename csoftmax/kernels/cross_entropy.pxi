@@ -107,7 +107,6 @@ cdef inline bint read_samples(Samples[real]& samples, int64_t* labels, const Pro
             samples.class_weight[k] = 0
     weights_at_labels(samples.class_weight, samples.scale, labels, ignored, p, lane, lanes)
     samples.kept, samples.spread = kept_by_label(samples.loss, p), spread_to_class(samples.loss, p)
-    samples.labelled = p.label != NULL
     return ignored
 
 
