@@ -1,4 +1,4 @@
-"""Builds the kernels: one source, one extension module for each instruction set."""
+"""Builds the kernels: one source, one extension module for each instruction set and dtype."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 # Name of the module in csoftmax/kernels and what it is compiled with. A further set is a line here,
-# a one-line .pyx of that name, and its level in cpu.pyx.
+# its level in cpu.pyx, and three short .pyx: of that name and for each of DTYPES.
 INSTRUCTION_SETS = {
     "x86_64": {
         "baseline": ["-march=x86-64-v2"],
@@ -19,6 +19,7 @@ INSTRUCTION_SETS = {
     },
     "other": {"baseline": []},
 }
+DTYPES = ["float32", "float64"]  # longdouble has no SIMD, and one module for all instruction sets
 # Products are fused where the source says so and nowhere else (simd.hpp); no -ffast-math.
 UNIX_FLAGS = [
     "-std=c++17", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
@@ -73,7 +74,7 @@ class BuildKernels(build_ext):
         return True
 
 
-def extension(name, flags, include_numpy=True):
+def extension(name, flags, include_numpy=False):
     return Extension(
         f"csoftmax.kernels.{name}",
         [f"csoftmax/kernels/{name}.pyx"],
@@ -86,8 +87,13 @@ def extension(name, flags, include_numpy=True):
 
 
 machine = "x86_64" if platform.machine().lower() in ("x86_64", "amd64") else "other"
-modules = [extension(name, flags) for name, flags in INSTRUCTION_SETS[machine].items()]
-modules.append(extension("cpu", [], include_numpy=False))
+instruction_sets = INSTRUCTION_SETS[machine]
+modules = [
+    *(extension(f"{name}_{t}", flags) for name, flags in instruction_sets.items() for t in DTYPES),
+    extension("longdouble", instruction_sets["baseline"]),
+    *(extension(name, flags, include_numpy=True) for name, flags in instruction_sets.items()),
+    extension("cpu", []),
+]
 
 setup(
     ext_modules=cythonize(modules, compiler_directives=DIRECTIVES),

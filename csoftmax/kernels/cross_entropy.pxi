@@ -3,11 +3,11 @@
 from libc.string cimport memcpy
 
 
-cdef inline real kept_by_label(const real* tag, const Problem& p) noexcept nogil:
+cdef inline real kept_by_label(const Problem& p) noexcept nogil:
     return <real> (1 - <long double> p.smoothing)
 
 
-cdef inline real spread_to_class(const real* tag, const Problem& p) noexcept nogil:
+cdef inline real spread_to_class(const Problem& p) noexcept nogil:
     return <real> (<long double> p.smoothing / p.n) if p.n else 0
 
 
@@ -33,7 +33,7 @@ cdef inline Weights[real] weights_of_classes(real* y, bint loaded, const Problem
         return w
     else:
         load_tile(y, p.y, lane, lanes, j0, j1, width, <real> 0)
-    weigh_targets(y, p.class_weight, j0, j1, width, kept_by_label(y, p), spread_to_class(y, p))
+    weigh_targets(y, p.class_weight, j0, j1, width, kept_by_label(p), spread_to_class(p))
     return w
 
 
@@ -106,7 +106,7 @@ cdef inline bint read_samples(Samples[real]& samples, int64_t* labels, const Pro
         for k in range(lanes):
             samples.class_weight[k] = 0
     weights_at_labels(samples.class_weight, samples.scale, labels, ignored, p, lane, lanes)
-    samples.kept, samples.spread = kept_by_label(samples.loss, p), spread_to_class(samples.loss, p)
+    samples.kept, samples.spread = kept_by_label(p), spread_to_class(p)
     return ignored
 
 
@@ -149,7 +149,7 @@ cdef inline void find_losses(real* at_label, const int64_t* labels, bint ignored
     # Losses of a group, and what its writing sweep needs. at_label holds the logits at the labels, and
     # gets the gradient there.
     cdef Py_ssize_t W = lanes_of(at_label)
-    cdef Py_ssize_t vectors = vectors_of(at_label, p, lanes)
+    cdef Py_ssize_t vectors = vectors_of(p, lanes)
     cdef real c[MAX_LANES]
     cdef real scale[MAX_LANES]
     cdef real losses[MAX_LANES]
@@ -160,7 +160,7 @@ cdef inline void find_losses(real* at_label, const int64_t* labels, bint ignored
     for k in range(vectors * W):
         c[k] = scale[k] = 0
     weights_at_labels(c, scale, labels, ignored, p, lane, lanes)
-    y.kept, y.spread = broadcast(kept_by_label(c, p)), broadcast(spread_to_class(c, p))
+    y.kept, y.spread = broadcast(kept_by_label(p)), broadcast(spread_to_class(p))
     for v in range(vectors):
         k = v * W
         y.class_weight, y.scale = load(&c[0] + k), load(&scale[0] + k)

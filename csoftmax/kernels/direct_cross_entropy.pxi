@@ -24,22 +24,23 @@ cdef inline char label_kind(cnp.ndarray a) noexcept:
     return <char> cnp.PyArray_ITEMSIZE(a) if cnp.PyTypeNum_ISSIGNED(number) else 0
 
 
-cdef long double sum_of_losses(real* losses, char dtype, Problem& p, Py_ssize_t block) noexcept nogil:
+cdef long double sum_of_losses(char* losses, char dtype, Problem& p, Py_ssize_t block) noexcept nogil:
     # `losses` has room for `block` rows.
     cdef LongSum[longdouble] total
+    cdef const Kernels* kernels = kernels_of(dtype)
     cdef Py_ssize_t outer, lane
     cdef Problem q
-    p.loss = view(<char*> losses, sizeof(real), 0, False)
+    p.loss = view(losses, kernels.size, 0, False)
     if p.outer == 1 and p.lanes <= block:     # without copies, which take longer than a few rows
         begin(CROSS_ENTROPY, dtype, p, RELEASE_FROM)
-        add_to_sum(total, losses, p.lanes)
+        kernels.add_to_sum(total, losses, p.lanes)
         return total.value()
     for outer in range(p.outer):
         lane = 0
         while lane < p.lanes:
             q = part(p, outer, lane, min(block, p.lanes - lane))
             begin(CROSS_ENTROPY, dtype, q, RELEASE_FROM)
-            add_to_sum(total, losses, q.lanes)
+            kernels.add_to_sum(total, losses, q.lanes)
             lane += block
     return total.value()
 
@@ -47,22 +48,14 @@ cdef long double sum_of_losses(real* losses, char dtype, Problem& p, Py_ssize_t 
 cdef long double sum_at_labels(const Problem& p, char dtype, bint weighted, bint ignores,
                                cpp_bool* bad) noexcept nogil:
     # Checks all labels; the sum of the weights of the samples that count, or their number.
+    cdef const Kernels* kernels = kernels_of(dtype)
     cdef long double total = 0
     cdef Py_ssize_t outer
     if p.outer == 1:
-        return sum_of_matrix(p, dtype, weighted, ignores, bad)
+        return kernels.sum_weights(p, weighted, ignores, bad[0])
     for outer in range(p.outer):
-        total += sum_of_matrix(matrix(p, outer), dtype, weighted, ignores, bad)
+        total += kernels.sum_weights(matrix(p, outer), weighted, ignores, bad[0])
     return total
-
-
-cdef inline long double sum_of_matrix(const Problem& p, char dtype, bint weighted, bint ignores,
-                                      cpp_bool* bad) noexcept nogil:
-    if dtype == b'd':
-        return sum_weights[double](p, weighted, ignores, bad[0])
-    if dtype == b'g':
-        return sum_weights[longdouble](p, weighted, ignores, bad[0])
-    return sum_weights[float](p, weighted, ignores, bad[0])
 
 
 cpdef direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_index, smoothing,
@@ -84,7 +77,6 @@ cpdef direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_
     cdef Reduction reduced_by
     cdef long double total, count
     cdef double no_weight = 1
-    cdef long double one[1]
     cdef long double few[64]
     cdef char* losses = <char*> few
     cdef Py_ssize_t block
@@ -124,8 +116,7 @@ cpdef direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_
             p.ignore_index = ignore_index
         except OverflowError:
             return None
-    set_one(one, dtype)
-    p.class_weight = view(<char*> one, 0, 0, False)
+    p.class_weight = view(<char*> kernels_of(dtype).one, 0, 0, False)
     if class_weight is not None:
         if not cnp.PyArray_CheckExact(class_weight):
             return None
@@ -223,30 +214,14 @@ cpdef direct_cross_entropy(x, target, axis, class_weight, sample_weight, ignore_
     else:
         block = min(<Py_ssize_t> LOSSES, p.lanes)
         if block > 64:
-            losses = <char*> malloc(block * (sizeof(long double) if dtype == b'g' else
-                                             sizeof(double) if dtype == b'd' else sizeof(float)))
+            losses = <char*> malloc(block * kernels_of(dtype).size)
             if losses == NULL:
                 raise MemoryError("csoftmax: no memory for a buffer of losses")
-        if dtype == b'd':
-            total = sum_of_losses(<double*> losses, dtype, p, block)
-        elif dtype == b'g':
-            total = sum_of_losses(<long double*> losses, dtype, p, block)
-        else:
-            total = sum_of_losses(<float*> losses, dtype, p, block)
+        total = sum_of_losses(losses, dtype, p, block)
         if losses != <char*> few:
             free(losses)
         answer = scalar_like(a, dtype, total)
     return (answer, result) if gradient else answer
-
-
-cdef inline void set_one(long double* one, char dtype) noexcept:
-    # 1 in the computing dtype.
-    if dtype == b'd':
-        (<double*> one)[0] = 1
-    elif dtype == b'g':
-        one[0] = 1
-    else:
-        (<float*> one)[0] = 1
 
 
 cdef object scalar_like(cnp.ndarray a, char dtype, long double value):
@@ -266,13 +241,8 @@ def exact_sum(a):
     cdef char dtype = loop_of(terms)
     cdef LongSum[longdouble] total
     cdef long double value
-    if dtype == b'd':
-        add_to_sum(total, <double*> cnp.PyArray_DATA(terms), n)
-    elif dtype == b'g':
-        add_to_sum(total, <long double*> cnp.PyArray_DATA(terms), n)
-    elif dtype == b'f':
-        add_to_sum(total, <float*> cnp.PyArray_DATA(terms), n)
-    else:
+    if dtype not in (b'f', b'd', b'g'):
         raise TypeError(f"a has dtype {a.dtype}: expected float32, float64 or longdouble")
+    kernels_of(dtype).add_to_sum(total, cnp.PyArray_BYTES(terms), n)
     value = total.value()
     return cnp.PyArray_ToScalar(&value, cnp.PyArray_EMPTY(0, NULL, cnp.NPY_LONGDOUBLE, 0))

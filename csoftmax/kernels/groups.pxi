@@ -43,11 +43,10 @@ cdef enum:
     SECOND_CACHE = 524288  # within rows beyond this, a chunk before they are written
     PRODUCTS_AHEAD = 768   # bytes to the next rows of products that are asked for
     PAIR_BYTES = 4096      # where memory is all that takes time, reads and writes take turns sooner
-    SERIAL_BELOW = 65536   # entries that do not pay for waking threads
     SHARE = 16384          # entries that each thread gets at least
 
 
-cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept nogil:
+cdef void run(Operation operation, Problem& p, int threads) noexcept nogil:
     # Chooses form, group and threads, and goes over all groups.
     cdef Py_ssize_t W = lanes_of(tag)
     cdef Py_ssize_t n = max(p.n, <Py_ssize_t> 1)
@@ -62,7 +61,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     set_end(p.out, p, sizeof(real))
     threads = <int> min(<Py_ssize_t> threads, rows * n // SHARE + 1)
     if operation == SAMPLE:
-        sample_rows(tag, p, threads)
+        sample_rows(p, threads)
         return
     p.row_threads = 1
     p.ahead = p.out_ahead = p.packed = p.head = p.aside = 0
@@ -71,7 +70,7 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
     p.piecewise = p.n > CHUNK and not takes_pair(operation) and operation != ENTROPY
     p.kept = False
     row_vectors = p.lanes * ((n + W - 1) // W)
-    if are_row_products(tag, operation, p):
+    if are_row_products(operation, p):
         p.width = 1
         p.tile_classes = n
         p.direct = True
@@ -82,9 +81,9 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
         p.streamed = not aside and is_streamed(operation, p, sizeof(real))
         if rows * row > FETCHED_BYTES and row <= PAIR_BYTES:
             p.ahead = PRODUCTS_AHEAD
-    elif are_wide_columns(tag, operation, p):
+    elif are_wide_columns(operation, p):
         aside = False
-        share_wide_columns(tag, operation, p, threads)
+        share_wide_columns(operation, p, threads)
     elif W > 1 and (n <= FEW
                   or (n <= NARROW and operation == LOGSUMEXP and vectors * n <= row_vectors
                       and (n % W != 0 or n > WHOLE * W))
@@ -157,9 +156,9 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
             p.row_threads = threads
             threads = 1
             if p.direct and p.piecewise and not (p.kept and is_one_wave(p)):
-                p.ahead = wave_of_threads(tag, p.row_threads) * CHUNK * <Py_ssize_t> sizeof(real)
-        elif p.direct and keeps_pieces_aside(tag, operation, p):
-            p.packed = room_aside(tag, p, threads)
+                p.ahead = wave_of_threads(p.row_threads) * CHUNK * <Py_ssize_t> sizeof(real)
+        elif p.direct and keeps_pieces_aside(operation, p):
+            p.packed = room_aside(p, threads)
     if aside:
         p.aside, p.group = p.group, min(p.lanes - p.head, (rows + threads - 1) // threads)
         if p.width > 1:
@@ -189,7 +188,6 @@ cdef void run(real* tag, Operation operation, Problem& p, int threads) noexcept 
 
 cdef void run_numbered_group(real* packed, Operation operation, const Problem& p,
                              Py_ssize_t number) noexcept nogil:
-    cdef real* tag = NULL
     cdef Py_ssize_t groups = groups_of_matrix(p), W = lanes_of(tag)
     cdef Py_ssize_t outer = 0 if p.outer == 1 else number // groups
     cdef Py_ssize_t lane = (number - outer * groups) * p.group, end, width = p.width
@@ -307,7 +305,7 @@ cdef bint is_streamed(Operation operation, const Problem& p, Py_ssize_t size) no
             and p.out.data != p.x.data and not (takes_pair(operation) and p.out.data == p.y.data))
 
 
-cdef inline bint are_row_products(const real* tag, Operation operation, const Problem& p) noexcept nogil:
+cdef inline bint are_row_products(Operation operation, const Problem& p) noexcept nogil:
     # Whether rows are multiplied where they are.
     cdef Py_ssize_t size = sizeof(real)
     if operation != SOFTMAX_VJP or not multiplies_rows(tag, p):
@@ -316,13 +314,13 @@ cdef inline bint are_row_products(const real* tag, Operation operation, const Pr
             and is_aligned(p.out, size))
 
 
-cdef inline bint are_wide_columns(const real* tag, Operation operation, const Problem& p) noexcept nogil:
+cdef inline bint are_wide_columns(Operation operation, const Problem& p) noexcept nogil:
     # Whether columns are multiplied where they are, along the rows.
     return (operation == SOFTMAX_VJP and p.n > FEW_CLASSES and lanes_of(tag) > 1
             and p.lanes > 2 * lanes_of(tag) and is_direct(operation, p, sizeof(real), True))
 
 
-cdef inline void share_wide_columns(real* tag, Operation operation, Problem& p, int threads) noexcept nogil:
+cdef inline void share_wide_columns(Operation operation, Problem& p, int threads) noexcept nogil:
     # Groups of one width, but for the first, which goes on to a line of the cache, and the last.
     cdef Py_ssize_t size = sizeof(real), W = lanes_of(tag), rest, groups
     p.wide = p.direct = True
@@ -351,14 +349,14 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
     cdef int64_t labels[MAX_LANES]
     cdef Row[real] rows[MAX_VECTORS]
     cdef bint fold = p.width == 1, ignored = False
-    cdef Py_ssize_t vectors = vectors_of(x, p, lanes), v, size = sizeof(real)
+    cdef Py_ssize_t vectors = vectors_of(p, lanes), v, size = sizeof(real)
     if p.aside > 0:
         run_aside(packed, operation, p, lane, lanes)
         return
     if p.direct and p.x.temperature != 1:
         run_divided(packed, operation, p, lane, lanes)
         return
-    if are_row_products(x, operation, p):
+    if are_row_products(operation, p):
         multiply_rows(x, p, lane, lanes)
         return
     if p.wide:
@@ -375,7 +373,7 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
             run_few_classes(scratch, operation, p, lane, lanes, rows)
         return
     for v in range(vectors):
-        start(rows[v], order_for(x, operation, p), operation in (CROSS_ENTROPY, ENTROPY))
+        start(rows[v], order_for(operation, p), operation in (CROSS_ENTROPY, ENTROPY))
     if p.label != NULL:
         ignored = read_labels(p, lane, lanes, labels)
         logits_at_labels(at_label, labels, ignored, p, lane, lanes)
@@ -446,9 +444,8 @@ cdef void run_aside(real* packed, Operation operation, const Problem& p, Py_ssiz
 cdef void sum_again(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
                     Row[real]* rows) noexcept nogil:
     # factor <- logsumexp of the rows that a first sum does not do for
-    cdef real* tag = NULL
     cdef bint fold = p.width == 1, again = False
-    cdef Py_ssize_t vectors = vectors_of(tag, p, lanes), v
+    cdef Py_ssize_t vectors = vectors_of(p, lanes), v
     if not fold and p.n <= FEW:            # which lie in the tile, or where they always do
         if p.direct and lanes == p.width:
             sum_some_again(<const real*> (p.x.data + lane * p.x.lane_stride),

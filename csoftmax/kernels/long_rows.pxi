@@ -22,21 +22,21 @@ cdef inline bint keeps_pieces(Operation operation, const Problem& p) noexcept no
     return p.piecewise and keeps_terms(operation) and p.out.data != NULL
 
 
-cdef inline bint keeps_pieces_aside(const real* tag, Operation operation, const Problem& p) noexcept nogil:
+cdef inline bint keeps_pieces_aside(Operation operation, const Problem& p) noexcept nogil:
     # Or else in memory aside. Simple ones of four bytes are found again sooner.
     return (keeps_pieces(operation, p) and not p.kept and p.x.temperature == 1
             and (sizeof(real) > 4 or sums_more(operation, p)))
 
 
-cdef inline Py_ssize_t maxima_aside(const real* tag, const Problem& p) noexcept nogil:
+cdef inline Py_ssize_t maxima_aside(const Problem& p) noexcept nogil:
     # Entries before the terms that are kept aside: the maximum so far of each chunk, in whole lines of the cache.
     return round_up((p.n + CHUNK - 1) // CHUNK, LINE // sizeof(real))
 
 
-cdef inline Py_ssize_t room_aside(const real* tag, const Problem& p, int threads) noexcept nogil:
+cdef inline Py_ssize_t room_aside(const Problem& p, int threads) noexcept nogil:
     # Entries a thread for these and for terms; 0 if that is too small for half of them.
-    cdef Py_ssize_t room = min(PACKED_BYTES // (threads * <Py_ssize_t> sizeof(real)), maxima_aside(tag, p) + p.n)
-    return room if 2 * (room - maxima_aside(tag, p)) >= p.n else 0
+    cdef Py_ssize_t room = min(PACKED_BYTES // (threads * <Py_ssize_t> sizeof(real)), maxima_aside(p) + p.n)
+    return room if 2 * (room - maxima_aside(p)) >= p.n else 0
 
 
 cdef inline real* place_of_terms(Scratch[real]& scratch, Operation operation, const Problem& p, Py_ssize_t lane,
@@ -45,7 +45,7 @@ cdef inline real* place_of_terms(Scratch[real]& scratch, Operation operation, co
     if not keeps_terms(operation) or p.out.data == NULL or j < scratch.kept_from:
         return NULL
     if p.packed > 0:
-        return scratch.packed + maxima_aside(scratch.packed, p) + (j - scratch.kept_from)
+        return scratch.packed + maxima_aside(p) + (j - scratch.kept_from)
     return <real*> (p.out.data + lane * p.out.lane_stride) + j
 
 
@@ -66,9 +66,8 @@ cdef inline bint is_one_wave(const Problem& p) noexcept nogil:
 cdef inline void sweep_pieces(Scratch[real]& scratch, Operation operation, const Problem& p,
                               Py_ssize_t lane, Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
     # Maxima and sums of a group with more classes than a chunk, piece by piece: they come from memory once.
-    cdef real* tag = NULL
     cdef bint fold = p.width == 1, weighted = sums_more(operation, p)
-    cdef Py_ssize_t vectors = vectors_of(tag, p, lanes), j = 0, end, v
+    cdef Py_ssize_t vectors = vectors_of(p, lanes), j = 0, end, v
     for v in range(vectors):
         start_pieces(rows[v], order_of(tag, fold, p.n, False), weighted)
     if p.row_threads > 1:
@@ -90,7 +89,6 @@ cdef inline void sweep_pieces(Scratch[real]& scratch, Operation operation, const
 cdef inline void sweep_pieces_of_row(Scratch[real]& scratch, Operation operation, const Problem& p,
                                      Py_ssize_t lane, Row[real]* row) noexcept nogil:
     # Chunk by chunk; to keep terms in the result, after a sweep for the maximum of all chunks.
-    cdef real* tag = NULL
     cdef real so_far[WAVE]
     cdef real* nowhere = NULL
     cdef Row[real] whole
@@ -99,7 +97,7 @@ cdef inline void sweep_pieces_of_row(Scratch[real]& scratch, Operation operation
     cdef int powers = -1
     scratch.kept_from = p.n
     if p.packed > 0:                          # the last classes, from a chunk's first on
-        scratch.kept_from = max(<Py_ssize_t> 0, p.n - (p.packed - maxima_aside(scratch.packed, p)))
+        scratch.kept_from = max(<Py_ssize_t> 0, p.n - (p.packed - maxima_aside(p)))
         scratch.kept_from = round_up(scratch.kept_from, CHUNK)
     start_pieces(whole, order_of(tag, True, p.n, False), False)
     while p.kept and j < p.n:
@@ -130,7 +128,7 @@ cdef inline void sweep_pieces_of_row(Scratch[real]& scratch, Operation operation
         j = end
 
 
-cdef inline Py_ssize_t wave_of_threads(const real* tag, int threads) noexcept nogil:
+cdef inline Py_ssize_t wave_of_threads(int threads) noexcept nogil:
     # How many chunks stay in the threads' caches until they are summed.
     return WAVE_BYTES // (CHUNK * <Py_ssize_t> sizeof(real)) * threads
 
@@ -139,7 +137,6 @@ cdef void sweep_long_row(Scratch[real]& scratch, Operation operation, Sweep swee
                          Py_ssize_t lane, Row[real]* row) noexcept nogil:
     # By threads, a wave of chunks at a time. What is summed piece by piece needs, before each chunk, the
     # maximum of all up to there.
-    cdef real* tag = NULL
     cdef ChunkOfRow[real] chunks[WAVE]
     cdef Row[real] whole
     cdef Row[real]* common = row
@@ -163,14 +160,14 @@ cdef void sweep_long_row(Scratch[real]& scratch, Operation operation, Sweep swee
         count = min(<Py_ssize_t> WAVE, (p.n - first + CHUNK - 1) // CHUNK)
         if pieces:
             if not at_once:
-                count = min(count, wave_of_threads(tag, p.row_threads))
+                count = min(count, wave_of_threads(p.row_threads))
             largest = find_maxima_so_far(operation, p, lane, first, count, largest, chunks)
             if not p.kept or at_once:
                 whole.max = broadcast(largest)
                 set_anchor_so_far(whole)
         for i in prange(count, num_threads=<int> min(count, <Py_ssize_t> p.row_threads),
                         schedule="static"):
-            visit_apart(tag, operation, sweep, p, lane, first + i * CHUNK,
+            visit_apart(operation, sweep, p, lane, first + i * CHUNK,
                         first + i * CHUNK >= kept_from, common, &chunks[i])
         if sweep != WRITE:
             for i in range(count):
@@ -187,18 +184,17 @@ cdef void sweep_long_row(Scratch[real]& scratch, Operation operation, Sweep swee
 cdef real find_maxima_so_far(Operation operation, const Problem& p, Py_ssize_t lane, Py_ssize_t first,
                              Py_ssize_t count, real largest, ChunkOfRow[real]* chunks) noexcept nogil:
     # Of some chunks, by threads, with `largest` before the first.
-    cdef real* tag = NULL
     cdef Row[real] none
     cdef Py_ssize_t i
     start_pieces(none, order_of(tag, True, p.n, False), False)
     for i in prange(count, num_threads=<int> min(count, <Py_ssize_t> p.row_threads), schedule="static"):
-        visit_apart(tag, operation, MAXIMUM, p, lane, first + i * CHUNK, False, &none, &chunks[i])
+        visit_apart(operation, MAXIMUM, p, lane, first + i * CHUNK, False, &none, &chunks[i])
     for i in range(count):
         chunks[i].max = max(largest if i == 0 else chunks[i - 1].max, chunks[i].max)
     return chunks[count - 1].max
 
 
-cdef void visit_apart(real* tag, Operation operation, Sweep sweep, const Problem& p,
+cdef void visit_apart(Operation operation, Sweep sweep, const Problem& p,
                       Py_ssize_t lane, Py_ssize_t j0, bint keep, Row[real]* whole,
                       ChunkOfRow[real]* chunk) noexcept nogil:
     # One chunk of a long row, in tiles of its own; what it finds goes to `chunk`.

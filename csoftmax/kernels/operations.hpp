@@ -1,4 +1,4 @@
-// operations.hpp - what the sweeps can compute, and the three of them.
+// operations.hpp - what the kernels can compute, and their sweeps.
 #pragma once
 
 namespace csoftmax {
@@ -19,5 +19,15 @@ enum Operation {
 };
 
 enum Sweep { MAXIMUM, ADD_UP, WRITE };
+
+// Of losses over classes that come piece by piece; see pieces.pxi.
+enum Step { START_ROWS, ADD_PIECE, FIND_LOSSES, WRITE_PIECE };
+
+inline bool takes_pair(Operation operation) { return operation >= SOFTMAX_VJP; }
+
+inline bool writes_rows(Operation operation) {
+    return operation != LOGSUMEXP && operation != LOGSUMEXP_AGAIN && operation != CCE && operation != ENTROPY &&
+           operation != TOPK;
+}
 
 }  // namespace csoftmax

@@ -5,7 +5,6 @@
 cdef void find_top(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
                    Row[real]* rows) noexcept nogil:
     # Row by row and class by class, as the heap of a row is filled in the order of its classes.
-    cdef real* tag = NULL
     cdef bint fold = p.width == 1
     cdef bint kept = p.row_threads == 1       # what the sweeps before have left in the tiles
     cdef const real* x
@@ -40,19 +39,19 @@ cdef void run_divided(real* packed, Operation operation, const Problem& p, Py_ss
     run_group(packed, operation, q, lane, lanes)
 
 
-cdef void sample_rows(real* tag, const Problem& p, int threads) noexcept nogil:
+cdef void sample_rows(const Problem& p, int threads) noexcept nogil:
     cdef Py_ssize_t group = sampled_lanes(tag, p, threads)
     cdef Py_ssize_t groups = p.outer * ((p.lanes + group - 1) // group), g
     if threads == 1 or groups == 1:
         for g in range(groups):
-            sample_group(tag, p, group, g)
+            sample_group(p, group, g)
     else:
         for g in prange(groups, num_threads=<int> min(groups, <Py_ssize_t> threads),
                         schedule="static"):
-            sample_group(tag, p, group, g)
+            sample_group(p, group, g)
 
 
-cdef void sample_group(real* tag, const Problem& p, Py_ssize_t group,
+cdef void sample_group(const Problem& p, Py_ssize_t group,
                        Py_ssize_t number) noexcept nogil:
     cdef Py_ssize_t groups = (p.lanes + group - 1) // group
     cdef Py_ssize_t lane = number % groups * group

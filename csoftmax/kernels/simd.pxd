@@ -203,6 +203,13 @@ cdef extern from "operations.hpp" namespace "csoftmax" nogil:
         MAXIMUM
         ADD_UP
         WRITE
+    cdef enum Step:
+        START_ROWS
+        ADD_PIECE
+        FIND_LOSSES
+        WRITE_PIECE
+    bint takes_pair(Operation)
+    bint writes_rows(Operation)
 
 cdef extern from "few_classes.hpp" namespace "csoftmax" nogil:
     enum:
@@ -255,6 +262,18 @@ cdef extern from "labels.hpp" namespace "csoftmax" nogil:
         long double value()
     void add_to_sum[T](LongSum[longdouble]&, const T*, ptrdiff_t n)
     long double sum_weights[T](const Problem&, cpp_bool weighted, cpp_bool ignores, cpp_bool& bad)
+
+cdef extern from "kernels.hpp" namespace "csoftmax" nogil:
+    cdef cppclass Kernels:
+        Py_ssize_t size
+        const void* one
+        void (*run)(Operation, Problem&, int threads) noexcept
+        long double (*sum_weights)(const Problem&, cpp_bool weighted, cpp_bool ignores, cpp_bool& bad) noexcept
+        void (*add_to_sum)(LongSum[longdouble]&, const char* x, Py_ssize_t n) noexcept
+        Py_ssize_t (*bytes_of_rows)(Py_ssize_t lanes) noexcept
+        void (*take_step)(char* memory, Step, Problem&, Py_ssize_t first, Py_ssize_t last, int threads) noexcept
+        cpp_bool (*multiply)(const View& a, const View& b, const View& out, Py_ssize_t rows, Py_ssize_t terms,
+                             Py_ssize_t columns, cpp_bool add, int threads) noexcept
 
 cdef extern from "entropy.hpp" namespace "csoftmax" nogil:
     void add_entropy[T](const T* x, ptrdiff_t stride, const T* e, ptrdiff_t e_stride,

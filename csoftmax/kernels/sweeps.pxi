@@ -14,12 +14,8 @@ cdef enum:
     STRIP = 512             # registers of a row between terms and their sum: they stay in L1
 
 
-cdef inline Order order_for(const real* tag, Operation operation, const Problem& p) noexcept nogil:
+cdef inline Order order_for(Operation operation, const Problem& p) noexcept nogil:
     return order_of(tag, p.width == 1, p.n, operation == SOFTMAX_VJP)
-
-
-cdef inline bint takes_pair(Operation operation) noexcept nogil:
-    return operation >= SOFTMAX_VJP
 
 
 cdef inline bint keeps_terms(Operation operation) noexcept nogil:
@@ -32,14 +28,10 @@ cdef inline Py_ssize_t tiles_of(Operation operation, const Problem& p) noexcept 
     return 2 if takes_pair(operation) or (operation == CROSS_ENTROPY and p.label == NULL) else 1
 
 
-cdef inline Py_ssize_t vectors_of(const real* tag, const Problem& p, Py_ssize_t lanes) noexcept nogil:
+cdef inline Py_ssize_t vectors_of(const Problem& p, Py_ssize_t lanes) noexcept nogil:
     # How many registers of rows a group has.
     cdef Py_ssize_t W = lanes_of(tag)
     return (lanes + W - 1) // W if p.width == 1 else p.width // W
-
-
-cdef inline bint writes_rows(Operation operation) noexcept nogil:
-    return operation not in (LOGSUMEXP, LOGSUMEXP_AGAIN, CCE, ENTROPY, TOPK)
 
 
 cdef inline bint sums_more(Operation operation, const Problem& p) noexcept nogil:
@@ -143,7 +135,7 @@ cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep swe
         (p.out if sweep == WRITE and keep else p.x).class_stride // size,
         p.y.class_stride // size if takes_pair(operation) else 0, w,
         e, p.out.class_stride // size if e == out else p.width,
-        out, p.out.class_stride // size, j1 - j0, keep, weighted, order_for(y, operation, p),
+        out, p.out.class_stride // size, j1 - j0, keep, weighted, order_for(operation, p),
         rows, p.width // W, p.streamed, p.outgoing)
 
 
@@ -188,7 +180,7 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
     cdef bint fold = p.width == 1
     cdef bint pair = takes_pair(operation)
     cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
-    cdef Order order = order_for(x, operation, p)
+    cdef Order order = order_for(operation, p)
     cdef Py_ssize_t W = lanes_of(x)
     cdef Py_ssize_t vectors = 1 if fold else p.width // W
     cdef Py_ssize_t stride = W * vectors
@@ -244,7 +236,7 @@ cdef inline void visit(Scratch[real]& scratch, Operation operation, Sweep sweep,
                 y = scratch.packed + (p.n + j0) * p.width
         visit_tile(x, y, loaded, operation, sweep, p, lane, lanes, j0, j1, rows)
     if sweep == ADD_UP and (j1 % CHUNK == 0 or j1 == p.n):
-        order = order_for(x, operation, p)
+        order = order_for(operation, p)
         weighted = sums_more(operation, p)
         for v in range(1 if fold else p.width // lanes_of(x)):
             end_chunk(rows[v], order, weighted)
@@ -254,9 +246,8 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
                              const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
                              Row[real]* rows) noexcept nogil:
     # One sweep over the whole group.
-    cdef real* tag = NULL
     cdef bint weighted = sums_more(operation, p)
-    cdef Order order = order_for(tag, operation, p)
+    cdef Order order = order_for(operation, p)
     cdef Row[real] row
     cdef Row[real]* whole
     cdef Py_ssize_t i, j, W = lanes_of(tag)
@@ -268,7 +259,7 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
             end_stream()
         return
     if p.direct and p.row_threads == 1:
-        for i in range(vectors_of(tag, p, lanes)):
+        for i in range(vectors_of(p, lanes)):
             j = 0
             while j < p.n:
                 terms = place_of_terms(scratch, operation, p, lane + i * W, j)

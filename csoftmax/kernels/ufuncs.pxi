@@ -29,24 +29,13 @@ cdef extern from *:
     int omp_get_max_threads() noexcept nogil
 
 cdef extern from *:
-    """
-    #if PY_VERSION_HEX < 0x030D0000
-    #define PyThreadState_GetUnchecked _PyThreadState_UncheckedGet
-    #endif
-
-    /* Whether this thread holds the GIL. PyGILState_Check() says yes to every thread once there has
-       been a sub-interpreter, and the code of prange believes it: hence the macro. */
-    static int holds_gil(void) {
-        PyThreadState *mine = PyGILState_GetThisThreadState();
-        return mine != NULL && mine == PyThreadState_GetUnchecked();
-    }
-    #define PyGILState_Check holds_gil
-    """
     ctypedef struct PyThreadState:
         pass
-    int holds_gil() nogil
     PyThreadState* PyEval_SaveThread() nogil
     void PyEval_RestoreThread(PyThreadState*) nogil
+
+cdef enum:
+    SERIAL_BELOW = 65536      # entries that do not pay for waking threads
 
 cdef struct Kernel:
     Operation operation
@@ -165,6 +154,19 @@ cdef void bind_cross_entropy(Problem& p, const Kernel* k, char** args,
         p.out = view(NULL, 0, 0, half)
 
 
+cdef const Kernels* table_of(module) except NULL:
+    return <const Kernels*> PyCapsule_GetPointer(module.table, "csoftmax.Kernels")
+
+
+cdef const Kernels* float32 = table_of(of_float32)
+cdef const Kernels* float64 = table_of(of_float64)
+cdef const Kernels* extended = table_of(of_longdouble)
+
+
+cdef inline const Kernels* kernels_of(char dtype) noexcept nogil:
+    return float64 if dtype == b'd' else extended if dtype == b'g' else float32
+
+
 cdef void begin(Operation operation, char dtype, Problem& p, Py_ssize_t release_from) noexcept nogil:
     # Settles threads and the GIL, which problems from that many entries on give up.
     cdef Py_ssize_t entries = p.outer * p.lanes * p.n
@@ -174,12 +176,7 @@ cdef void begin(Operation operation, char dtype, Problem& p, Py_ssize_t release_
         threads = requested_threads if requested_threads > 0 else omp_get_max_threads()
     if entries >= release_from and holds_gil():
         state = PyEval_SaveThread()
-    if dtype == b'd':
-        run(<double*> NULL, operation, p, threads)
-    elif dtype == b'g':
-        run(<long double*> NULL, operation, p, threads)
-    else:
-        run(<float*> NULL, operation, p, threads)
+    kernels_of(dtype).run(operation, p, threads)
     if state != NULL:
         PyEval_RestoreThread(state)
 

@@ -1,0 +1,3 @@
+ctypedef float real
+
+include "kernels.pxi"

@@ -1,0 +1,3 @@
+ctypedef double real
+
+include "kernels.pxi"

@@ -1,0 +1,3 @@
+ctypedef long double real
+
+include "kernels.pxi"
