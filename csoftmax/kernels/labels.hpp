@@ -1,6 +1,7 @@
 // labels.hpp - integer labels in their own dtype, and sums over samples.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <type_traits>
 
@@ -78,45 +79,34 @@ template <class T> CSOFTMAX_INLINE T sample_scale(const T* tag, const Problem& p
 // Sum of the weights of all samples that are not ignored (if any are): their own times the class
 // weight at the label; their number if there are no weights. `bad` if a label is no class.
 template <class T> inline long double sum_weights(const Problem& p, bool weighted, bool ignores, bool& bad) {
-    LongSum<Wide<T>> sum;
-    std::ptrdiff_t count = 0;
+    if (!p.label && !weighted) return p.lanes;
     const T* tag = nullptr;
-    std::int64_t some[MAX_LANES];
-    for (std::ptrdiff_t i = 0; i < p.lanes; ++i) {
-        std::int64_t label = 0;
+    const View c = p.class_weight;
+    LongSum<long double> sum;
+    std::ptrdiff_t count = 0;
+    for (std::ptrdiff_t i = 0; i < p.lanes; i += MAX_LANES) {
+        const std::ptrdiff_t lanes = std::min<std::ptrdiff_t>(MAX_LANES, p.lanes - i);
+        std::int64_t labels[MAX_LANES];
+        const auto ignored = [&](std::ptrdiff_t k) CSOFTMAX_INLINED { return ignores && labels[k] == p.ignore_index; };
         if (p.label) {
-            const std::ptrdiff_t at = i % MAX_LANES;
-            if (at == 0) {
-                const std::ptrdiff_t lanes = p.lanes - i < MAX_LANES ? p.lanes - i : MAX_LANES;
-                read_labels(p, i, lanes, some);
-                if (!weighted && !ignores) {
-                    std::int64_t outside = 0;  // negative if a label is negative, or n or more
-                    for (std::ptrdiff_t k = 0; k < lanes; ++k)
-                        outside |= some[k] | (std::int64_t(p.n) - 1 - some[k]);
-                    if (outside < 0) {
-                        bad = true;
-                        return 0;
-                    }
-                    count += lanes;
-                    i += lanes - 1;
-                    continue;
-                }
+            std::int64_t outside = 0;  // negative if a label is negative, or n or more
+            read_labels(p, i, lanes, labels);
+            for (std::ptrdiff_t k = 0; k < lanes; ++k) {
+                outside |= ignored(k) ? 0 : labels[k] | (std::int64_t(p.n) - 1 - labels[k]);
+                count += !ignored(k);
             }
-            label = some[at];
-            if (ignores && label == p.ignore_index) continue;
-            if (label < 0 || label >= p.n) {
+            if (outside < 0) {
                 bad = true;
                 return 0;
             }
         }
-        if (!weighted) {
-            ++count;
-            continue;
+        if (!weighted) continue;
+        Wide<T> weights[MAX_LANES];
+        for (std::ptrdiff_t k = 0; k < lanes; ++k) {
+            weights[k] = ignored(k) ? 0 : read_scale(tag, p, i + k);
+            if (p.label && !ignored(k)) weights[k] *= read<T>(c.data + labels[k] * c.class_stride, false);
         }
-        Wide<T> weight = read_scale(tag, p, i);
-        if (p.label)
-            weight *= read<T>(p.class_weight.data + label * p.class_weight.class_stride, false);
-        sum.add(weight);
+        add_to_sum(sum, weights, lanes);
     }
     return weighted ? sum.value() : static_cast<long double>(count);
 }
