@@ -107,6 +107,7 @@ cdef inline bint read_samples(Samples[real]& samples, int64_t* labels, const Pro
             samples.class_weight[k] = 0
     weights_at_labels(samples.class_weight, samples.scale, labels, ignored, p, lane, lanes)
     samples.kept, samples.spread = kept_by_label(p), spread_to_class(p)
+    samples.labelled = p.label != NULL
     return ignored
 
 

@@ -40,14 +40,13 @@ template <int N, class T> CSOFTMAX_INLINE Exact<T> sum_of_few(const Vec<T> (&e)[
 }
 // N classes, their registers `stride` apart, of M registers of rows side by side: the logits, the terms,
 // and of each row the maximum, the anchor and the sum. `apart`: without the peak and its ties.
-template <bool apart, int N, int M, class T>
-CSOFTMAX_INLINE void sum_few(const T* x, std::ptrdiff_t stride, Vec<T> (&some)[N * M],
-                             Vec<T> (&e)[N * M], Row<T> (&rows)[M]) {
-    constexpr int W = Vec<T>::LANES;
-    const Vec<T> zero = broadcast(T(0));
+template <int N, int M, class T>
+CSOFTMAX_INLINE void load_few(const T* x, std::ptrdiff_t stride, Vec<T> (&some)[N * M]) {
+    for (int i = 0; i < N * M; ++i) some[i] = load(x + i / M * stride + i % M * Vec<T>::LANES);
+}
+template <int N, int M, class T>
+CSOFTMAX_INLINE void anchor_few(const Vec<T> (&some)[N * M], Anchor<T> (&anchors)[M]) {
     Vec<T> maxima[M];
-    Anchor<T> anchors[M];
-    for (int i = 0; i < N * M; ++i) some[i] = load(x + i / M * stride + i % M * W);
     for (int v = 0; v < M; ++v) {  // as find_some_maxima has it
         Vec<T> a = broadcast(-INFINITE<T>), b = a;
         int j = 0;
@@ -59,12 +58,16 @@ CSOFTMAX_INLINE void sum_few(const T* x, std::ptrdiff_t stride, Vec<T> (&some)[N
         maxima[v] = N < 4 ? a : max(a, b);
     }
     find_anchors(maxima, anchors);
+}
+template <bool apart, int N, int M, class T>
+CSOFTMAX_INLINE void sum_few(const Vec<T> (&some)[N * M], const Anchor<T> (&anchors)[M], Vec<T> (&e)[N * M],
+                             Row<T> (&rows)[M]) {
     terms(some, anchors, e);
     for (int v = 0; v < M; ++v) {
         Row<T>& row = rows[v];
-        row.max = maxima[v];
+        row.max = anchors[v].max;
         row.anchor = anchors[v];
-        row.ties = zero;
+        row.ties = broadcast(T(0));
         Vec<T> some_terms[N];
         for (int j = 0; j < N; ++j) {
             const Vec<T> e_j = e[j * M + v], peak = row.anchor.peak.value;
@@ -79,8 +82,11 @@ CSOFTMAX_INLINE void compute_few(const T* x, std::ptrdiff_t stride, T* out,
                                  std::ptrdiff_t out_stride, Row<T>* results) {
     constexpr int W = Vec<T>::LANES;
     Vec<T> some[N * M], e[N * M];
+    Anchor<T> anchors[M];
     Row<T> rows[M];
-    sum_few<operation != SOFTMAX, N, M>(x, stride, some, e, rows);
+    load_few<N, M>(x, stride, some);
+    anchor_few<N, M>(some, anchors);
+    sum_few<operation != SOFTMAX, N, M>(some, anchors, e, rows);
     for (int v = 0; v < M; ++v) {
         Row<T>& row = rows[v];
         if constexpr (operation == SOFTMAX) {

@@ -11,19 +11,23 @@ constexpr int NO_LABEL = -1, IGNORED = -2;
 template <class T> struct Samples {
     T label[MAX_LANES], class_weight[MAX_LANES], scale[MAX_LANES], loss[MAX_LANES];
     T kept, spread;  // 1 - s and s / n, of the smoothing s
+    bool labelled;   // the samples have labels, not target probabilities
 };
 
 // N classes of one register of samples, the one at `at`; the formulas are in loss.hpp. w: if `weighted`.
 // out: nullptr if only losses are asked for.
-template <int N, bool weighted, class T>
+template <int N, bool weighted, bool labelled, class T>
 CSOFTMAX_INLINE void find_some_losses(const T* x, std::ptrdiff_t stride, const Weights<T>& w, T* out,
                                       std::ptrdiff_t out_stride, Samples<T>& samples,
                                       std::ptrdiff_t at) {
     const Vec<T> zero = broadcast(T(0));
+    Anchor<T> anchors[1];
     Vec<T> some[N], e[N], weights[weighted ? N : 1];
     Row<T> rows[1];
     Row<T>& row = rows[0];
-    sum_few<true, N, 1>(x, stride, some, e, rows);
+    load_few<N, 1>(x, stride, some);
+    anchor_few<N, 1>(some, anchors);
+    sum_few<true, N, 1>(some, anchors, e, rows);
     if (weighted) {
         Exact<T> weight = exact(zero), spread = weight;
         for (int j = 0; j < N; j += BLOCK) {  // as add_some_weights has it
@@ -42,29 +46,29 @@ CSOFTMAX_INLINE void find_some_losses(const T* x, std::ptrdiff_t stride, const W
     const Vec<T> label = load(samples.label + at);
     Labelled<T> y = {zero, zero, load(samples.class_weight + at), load(samples.scale + at),
                      broadcast(samples.kept), broadcast(samples.spread)};
-    for (int j = 0; j < N; ++j) {
+    for (int j = 0; j < N && labelled; ++j) {
         const auto here = equal(label, broadcast(T(j)));
         y.x = choose(here, some[j], y.x);
         y.e = choose(here, e[j], y.e);
     }
     Vec<T> at_label;
-    store(samples.loss + at, find_loss(row, weighted, true, y, at_label));
+    store(samples.loss + at, find_loss(row, weighted, labelled, y, at_label));
     if (!out) return;
     const Gradient<T> gradient(row);
     const auto counts = label >= broadcast(T(NO_LABEL));
     for (int j = 0; j < N; ++j) {
-        const Vec<T> usual = weighted ? gradient.at(e[j], weights[j]) : gradient.at(e[j]);
-        const Vec<T> result = choose(equal(label, broadcast(T(j))), at_label, usual);
-        store_ahead(out + j * out_stride, choose(counts, result, zero));
+        Vec<T> result = weighted ? gradient.at(e[j], weights[j]) : gradient.at(e[j]);
+        if (labelled) result = choose(equal(label, broadcast(T(j))), at_label, choose(counts, result, zero));
+        store_ahead(out + j * out_stride, result);
     }
 }
-template <int N, bool weighted, class T>
+template <int N, bool weighted, bool labelled, class T>
 CSOFTMAX_APART void find_few_losses(const T* x, std::ptrdiff_t stride, const Weights<T>& w, T* out,
                                     std::ptrdiff_t out_stride, Samples<T>& samples,
                                     std::ptrdiff_t vectors) {
     constexpr int W = Vec<T>::LANES;
     for (std::ptrdiff_t at = 0; at < vectors * W; at += W, x += W, out = out ? out + W : out)
-        find_some_losses<N, weighted>(x, stride, w, out, out_stride, samples, at);
+        find_some_losses<N, weighted, labelled>(x, stride, w, out, out_stride, samples, at);
 }
 // n classes, 2 to FEW_CLASSES, of `vectors` registers of samples.
 template <class T>
@@ -75,10 +79,12 @@ inline void find_losses_of_few_classes(std::ptrdiff_t n, const T* x, std::ptrdif
     if constexpr (Vec<T>::LANES > 1)
         with_count(n, [&](auto count) {
             constexpr int N = count.value;
-            if (weighted)
-                find_few_losses<N, true>(x, stride, w, out, out_stride, samples, vectors);
+            if (!weighted)
+                find_few_losses<N, false, true>(x, stride, w, out, out_stride, samples, vectors);
+            else if (samples.labelled)
+                find_few_losses<N, true, true>(x, stride, w, out, out_stride, samples, vectors);
             else
-                find_few_losses<N, false>(x, stride, w, out, out_stride, samples, vectors);
+                find_few_losses<N, true, false>(x, stride, w, out, out_stride, samples, vectors);
         });
 }
 

@@ -235,6 +235,7 @@ cdef extern from "few_losses.hpp" namespace "csoftmax" nogil:
         T* scale
         T* loss
         T kept, spread
+        bint labelled
     void find_losses_of_few_classes[T](ptrdiff_t n, const T* x, ptrdiff_t stride, const Weights[T]&,
                                        bint weighted, T* out, ptrdiff_t out_stride,
                                        Samples[T]&, ptrdiff_t vectors)
