@@ -43,11 +43,11 @@ CSOFTMAX_APART void find_maxima_of_rows(const Problem& p, std::ptrdiff_t lane, s
 // The terms of these rows, at most LANES of them, and their sums; of `short_rows` in one word. Terms go to `terms`, and
 // lines from `later` on, or `sooner` in rows of some blocks, are asked for: those of the first row, or nullptr.
 template <bool apart, bool gaps, bool keeps, class T>
-CSOFTMAX_APART void add_terms_of_rows(const Problem& p, std::ptrdiff_t lane, int lanes, std::ptrdiff_t j0,
-                                      std::ptrdiff_t n, bool short_rows, T* terms, const T* first_later,
-                                      const T* first_sooner, const Row<T>& rows, Traffic traffic,
-                                      Exact<T>* __restrict sum, Vec<T>* __restrict one_word,
-                                      Exact<T>* __restrict spreads, Single<T>* __restrict ties) {
+CSOFTMAX_INLINE void add_terms_of_rows(const Problem& p, std::ptrdiff_t lane, int lanes, std::ptrdiff_t j0,
+                                       std::ptrdiff_t n, bool short_rows, T* terms, const T* first_later,
+                                       const T* first_sooner, const Row<T>& rows, Traffic traffic,
+                                       Exact<T>* __restrict sum, Vec<T>* __restrict one_word,
+                                       Exact<T>* __restrict spreads, Single<T>* __restrict ties) {
     constexpr int W = Vec<T>::LANES;
     const std::ptrdiff_t row = p.out.lane_stride / std::ptrdiff_t(sizeof(T));
     const auto x = [&](int i) {
