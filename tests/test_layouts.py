@@ -30,6 +30,16 @@ def field_of_record(a):
     return records["value"]
 
 
+def odd_gaps(a):
+    """Neighbours on the last axis side by side, and an odd number of bytes behind each row."""
+    row = a.shape[-1] * a.itemsize + 1
+    buffer = np.zeros(row * (a.size // a.shape[-1]) + a.itemsize, np.uint8)
+    strides = [row * int(np.prod(a.shape[k:-1])) for k in range(1, a.ndim)]
+    view = np.ndarray(a.shape, a.dtype, buffer, strides=(*strides, a.itemsize))
+    view[...] = a
+    return view
+
+
 LAYOUTS = {
     "fortran": np.asfortranarray,
     "middle axis last": lambda a: np.ascontiguousarray(a.transpose(0, 2, 1)).transpose(0, 2, 1),
@@ -41,6 +51,7 @@ LAYOUTS = {
     "swapped and spaced": lambda a: in_larger(a.astype(a.dtype.newbyteorder()), (1, 2, 2)),
     "unaligned": unaligned,
     "field of a record": field_of_record,
+    "odd gaps": odd_gaps,
 }
 
 
@@ -92,6 +103,49 @@ def test_zero_strides(csm, dtype, where):
             csm.softmax_vjp(csm.softmax(repeated, axis), repeated, axis),
             csm.softmax_vjp(csm.softmax(repeated, axis), repeated.copy(), axis),
         )
+
+
+OPERANDS = {
+    "rows": np.ascontiguousarray,
+    "columns": np.asfortranarray,
+    "rows with gaps": odd_gaps,
+    "columns with gaps": lambda a: odd_gaps(a.T).T,
+    "every third": lambda a: in_larger(a, (1, 3)),
+}
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7, 10, 12, 100, 700])
+@pytest.mark.parametrize("samples", [7, 150])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("laid_out", OPERANDS)
+def test_operands_of_different_layouts(csm, laid_out, dtype, samples, classes):
+    """Each operand and the result in a layout of its own, also with gaps of odd bytes."""
+    rng = np.random.default_rng(classes)
+    x, y = rng.random((2, samples, classes)).astype(dtype)
+    labels, weight = rng.integers(0, classes, samples), rng.random(classes)
+    out = OPERANDS[laid_out](np.zeros_like(x))
+    losses = (
+        (labels, {}),
+        (labels, {"class_weight": weight}),
+        (y, {}),
+        (y, {"class_weight": weight}),
+    )
+    wanted = [csm.cross_entropy_with_grad(x, t, **more) for t, more in losses]
+    functions = {f: getattr(csm, f)(x) for f in ("softmax", "log_softmax")}
+    products = {f: getattr(csm, f)(x, y) for f in ("softmax_vjp", "log_softmax_vjp")}
+    logsumexp = csm.logsumexp(x)
+    for laid_x in (lay(x) for lay in OPERANDS.values()):
+        for function, want in functions.items():
+            assert_same_bits(csm, getattr(csm, function)(laid_x, out=out), want)
+        assert_same_bits(csm, csm.logsumexp(laid_x), logsumexp)
+        for laid_y in (lay(y) for lay in OPERANDS.values()):
+            for function, want in products.items():
+                assert_same_bits(csm, getattr(csm, function)(laid_x, laid_y, out=out), want)
+            for (t, more), (loss, gradient) in zip(losses, wanted, strict=True):
+                t = laid_y if t is y else t
+                got = csm.cross_entropy_with_grad(laid_x, t, out=out, **more)
+                assert_same_bits(csm, got[0], loss)
+                assert_same_bits(csm, got[1], gradient)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -26,8 +26,8 @@ cdef inline Weights[real] weights_of_classes(real* y, bint loaded, const Problem
             y[i] = 0
     elif loaded:
         return w
-    elif (p.direct and lanes == width and plain(p.y, p.y.lane_stride, sizeof(real))
-          and p.y.class_stride % <Py_ssize_t> sizeof(real) == 0 and weighing_of(y, p) == BY_TARGET):
+    elif (p.direct and lanes == width and lies_directly(p.y, sizeof(real), True)
+          and weighing_of(y, p) == BY_TARGET):
         w.data = <const real*> (p.y.data + lane * p.y.lane_stride + j0 * p.y.class_stride)
         w.stride = p.y.class_stride // <Py_ssize_t> sizeof(real)
         return w

@@ -237,12 +237,15 @@ cdef bint is_direct(Operation operation, const Problem& p, Py_ssize_t size,
         return False
     if operation == CROSS_ENTROPY and p.label == NULL and p.out.data == p.y.data:
         return False
-    cdef bint direct = plain(p.x, p.x.lane_stride if columns else p.x.class_stride, size)
-    if takes_pair(operation):
-        direct = direct and plain(p.y, p.y.lane_stride if columns else p.y.class_stride, size)
-    if writes_rows(operation) and p.out.data != NULL:
-        direct = direct and plain(p.out, p.out.lane_stride if columns else p.out.class_stride, size)
-    return direct
+    if not lies_directly(p.x, size, columns) or (takes_pair(operation) and not lies_directly(p.y, size, columns)):
+        return False
+    return not writes_rows(operation) or p.out.data == NULL or lies_directly(p.out, size, columns)
+
+
+cdef inline bint lies_directly(const View& view, Py_ssize_t size, bint columns) noexcept nogil:
+    # Neighbours side by side, and the others whole entries apart.
+    cdef Py_ssize_t neighbours = view.lane_stride if columns else view.class_stride
+    return plain(view, neighbours, size) and view.lane_stride % size == 0 and view.class_stride % size == 0
 
 
 cdef bint pays_directly(Operation operation, const Problem& p, Py_ssize_t size) noexcept nogil:
