@@ -11,18 +11,19 @@ cdef inline real spread_to_class(const Problem& p) noexcept nogil:
     return <real> (<long double> p.smoothing / p.n) if p.n else 0
 
 
-cdef inline Weights[real] weights_of_classes(real* y, bint loaded, const Problem& p, Py_ssize_t lane,
-                                             Py_ssize_t lanes, Py_ssize_t j0, Py_ssize_t j1) noexcept nogil:
+cdef inline Weights[real] weights_of_classes(real* y, bint loaded, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
+                                             Py_ssize_t width, Py_ssize_t j0, Py_ssize_t j1) noexcept nogil:
     # The w_j, put into the tile y unless they are there; those of columns with labels are common to all,
     # and target probabilities that lie as they would there need not be moved.
     cdef Weights[real] w
-    cdef Py_ssize_t i, W = lanes_of(y), width = p.width, n = j1 - j0
+    cdef Py_ssize_t i, W = lanes_of(y), n = j1 - j0
+    cdef bint fold = width == 1
     w.data, w.stride, w.common = y, W if width == 1 else width, False
     if p.label != NULL:
         w.common = width > 1
         if w.common:
             w.stride = width = 1
-        for i in range((n + W - 1) // W * W if p.width == 1 else n):
+        for i in range((n + W - 1) // W * W if fold else n):
             y[i] = 0
     elif loaded:
         return w
@@ -86,9 +87,9 @@ cdef inline void weights_at_labels(real* c, real* scale, const int64_t* labels, 
 
 
 cdef inline bint read_samples(Samples[real]& samples, int64_t* labels, const Problem& p, Py_ssize_t lane,
-                              Py_ssize_t lanes) noexcept nogil:
-    # Whether one is ignored. Lanes beyond the last sample have no label, and a scale of 0.
-    cdef Py_ssize_t k, used = p.width
+                              Py_ssize_t lanes, Py_ssize_t used) noexcept nogil:
+    # Whether one is ignored. Lanes beyond the last sample, up to those used, have no label, and a scale of 0.
+    cdef Py_ssize_t k
     cdef bint ignored = False
     for k in range(lanes, used):
         samples.class_weight[k] = samples.scale[k] = 0

@@ -5,9 +5,9 @@
 
 #include <algorithm>
 
+#include "few_columns.hpp"
 #include "loops.hpp"
 #include "operations.hpp"
-#include "tile.hpp"
 
 namespace csoftmax {
 
@@ -24,12 +24,6 @@ CSOFTMAX_INLINE void with_count(std::ptrdiff_t n, Call call) {
         with_count<N + 1, LAST>(n, call);
 }
 
-// Stores a result, and asks for the line that a later group will write: each class is far from the next.
-template <class T> CSOFTMAX_INLINE void store_ahead(T* out, Vec<T> a) {
-    store(out, a);
-    prefetch_to_write(out, 1024);
-}
-
 // The sum of N terms by blocks, as add_block has it, without the zeros that fill up the last one.
 template <int N, class T> CSOFTMAX_INLINE Exact<T> sum_of_few(const Vec<T> (&e)[N]) {
     const auto pair = [&](int k) { return k + 1 < N ? e[k] + e[std::min(k + 1, N - 1)] : e[k]; };
@@ -38,12 +32,8 @@ template <int N, class T> CSOFTMAX_INLINE Exact<T> sum_of_few(const Vec<T> (&e)[
         sum = j + 2 < N ? add_pairs(sum, pair(j), pair(std::min(j + 2, N - 1))) : add_exactly(sum, pair(j));
     return sum;
 }
-// N classes, their registers `stride` apart, of M registers of rows side by side: the logits, the terms,
-// and of each row the maximum, the anchor and the sum. `apart`: without the peak and its ties.
-template <int N, int M, class T>
-CSOFTMAX_INLINE void load_few(const T* x, std::ptrdiff_t stride, Vec<T> (&some)[N * M]) {
-    for (int i = 0; i < N * M; ++i) some[i] = load(x + i / M * stride + i % M * Vec<T>::LANES);
-}
+// N classes of M registers of rows side by side: the logits, the terms, and of each row the maximum, the anchor and
+// the sum. `apart`: without the peak and its ties.
 template <int N, int M, class T>
 CSOFTMAX_INLINE void anchor_few(const Vec<T> (&some)[N * M], Anchor<T> (&anchors)[M]) {
     Vec<T> maxima[M];
@@ -77,32 +67,55 @@ CSOFTMAX_INLINE void sum_few(const Vec<T> (&some)[N * M], const Anchor<T> (&anch
         row.sum.total = sum_of_few(some_terms);
     }
 }
-template <Operation operation, int N, int M, class T>
-CSOFTMAX_INLINE void compute_few(const T* x, std::ptrdiff_t stride, T* out,
-                                 std::ptrdiff_t out_stride, Row<T>* results) {
+// (x - max) - offset, of logits that are read once more: rows that lie one after the other as they lie.
+template <int N, class T, int... k>
+CSOFTMAX_INLINE void subtract_from_rows(const T* x, const Row<T>& row, T* out, std::ptrdiff_t ahead,
+                                        std::integer_sequence<int, k...>) {
     constexpr int W = Vec<T>::LANES;
+    for (int i = 0; i < N * W; i += LINE_BYTES / sizeof(T)) prefetch_to_write(out + i, ahead);
+    (store(out + k * W,
+           (load(x + k * W) - lanes_of_rows<N, k * W>(row.max)) - lanes_of_rows<N, k * W>(row.offset)),
+     ...);
+}
+template <int N, int M, class T>
+CSOFTMAX_INLINE void subtract_few(const Columns<T>& x, const Row<T> (&rows)[M], const Columns<T>& out) {
+    constexpr int SIZE = N * Vec<T>::LANES;
+    if (x.dense && out.dense) {
+        for (int v = 0; v < M; ++v)
+            subtract_from_rows<N>(x.data + v * SIZE, rows[v], out.data + v * SIZE, out.ahead,
+                                  std::make_integer_sequence<int, N>{});
+    } else {
+        Vec<T> some[N * M];
+        x.template load<N, M>(some);
+        for (int i = 0; i < N * M; ++i) some[i] = (some[i] - rows[i % M].max) - rows[i % M].offset;
+        out.template store<N, M>(some);
+    }
+}
+template <Operation operation, int N, int M, class T>
+CSOFTMAX_INLINE void compute_few(const Columns<T>& x, const Columns<T>& out, Row<T>* results) {
     Vec<T> some[N * M], e[N * M];
     Anchor<T> anchors[M];
     Row<T> rows[M];
-    load_few<N, M>(x, stride, some);
+    x.template load<N, M>(some);
     anchor_few<N, M>(some, anchors);
     sum_few<operation != SOFTMAX, N, M>(some, anchors, e, rows);
     for (int v = 0; v < M; ++v) {
         Row<T>& row = rows[v];
         if constexpr (operation == SOFTMAX) {
             const Divisor<T> sum = divisor(sum_of_terms(row, false));
-            for (int j = 0; j < N; ++j)
-                store_ahead(out + j * out_stride + v * W, divide(e[j * M + v], sum));
+            for (int j = 0; j < N; ++j) e[j * M + v] = divide(e[j * M + v], sum);
         } else if constexpr (operation == LOG_SOFTMAX) {
-            const Vec<T> offset = rounded(log1p_of_positive(rest(row))) + row.anchor.finite;
-            for (int j = 0; j < N; ++j)
-                store_ahead(out + j * out_stride + v * W, (some[j * M + v] - row.max) - offset);
+            row.offset = rounded(log1p_of_positive(rest(row))) + row.anchor.finite;
         } else {
             results[v].factor = logsumexp(row);
             results[v].again = row.again;
             results[v].max = row.max;
         }
     }
+    if constexpr (operation == LOG_SOFTMAX)
+        subtract_few<N, M>(x, rows, out);
+    else if constexpr (operation == SOFTMAX)
+        out.template store<N, M>(e);
 }
 // logsumexp of registers of n classes, `stride` apart, near 0: of terms in two words each. For float two of
 // double are cheaper, by the usual exp: 1 + tiny has all digits of the tiny number in its second word.
@@ -141,12 +154,12 @@ CSOFTMAX_INLINE Vec<Finer<T>> precise_logsumexp(const Finer<T>* x, std::ptrdiff_
         return logsumexp_again(row, row.max);
     }
 }
-// factor <- logsumexp of the rows that need a second sum, of up to FEW classes `stride` apart. They are
-// gathered LANES at a time: among few classes some do in nearly every register.
+// factor <- logsumexp of the rows that need a second sum, of up to FEW classes. They are gathered LANES at a time:
+// among few classes some do in nearly every register.
 template <class T>
-CSOFTMAX_APART void sum_some_again(const T* x, std::ptrdiff_t stride, std::ptrdiff_t n,
-                                   std::ptrdiff_t vectors, Row<T>* rows) {
+CSOFTMAX_APART void sum_some_again(const Columns<T>& x, std::ptrdiff_t n, std::ptrdiff_t vectors, Row<T>* rows) {
     constexpr int W = Vec<T>::LANES;
+    const std::ptrdiff_t lane_stride = x.dense ? n : 1, stride = x.dense ? 1 : x.stride;
     std::int32_t found[MAX_LANES + W];
     int count = 0;
     for (int v = 0; v < vectors; ++v) count += find_positive(rows[v].again, v * W, found + count);
@@ -157,7 +170,8 @@ CSOFTMAX_APART void sum_some_again(const T* x, std::ptrdiff_t stride, std::ptrdi
         Finer<T> tile[FEW * W], results[W];
         for (std::ptrdiff_t j = 0; j < n; ++j)
             for (int i = 0; i < W; ++i)
-                tile[j * W + i] = read<T>(reinterpret_cast<const char*>(x + j * stride + at[i]), false);
+                tile[j * W + i] = read<T>(
+                    reinterpret_cast<const char*>(x.data + j * stride + at[i] * lane_stride), false);
         for (int i = 0; i < W; i += Vec<Finer<T>>::LANES)
             store(results + i, precise_logsumexp<T>(tile + i, W, n));
         for (int i = 0; i < now; ++i) set_lane(rows[at[i] / W].factor, at[i] % W, T(results[i]));
@@ -165,18 +179,16 @@ CSOFTMAX_APART void sum_some_again(const T* x, std::ptrdiff_t stride, std::ptrdi
 }
 // softmax_vjp, y * (grad - sum(y * grad)), of N classes. The sum is that of rows along registers.
 template <int N, class T>
-CSOFTMAX_INLINE void multiply_few(const T* y, std::ptrdiff_t stride, const T* grad,
-                                  std::ptrdiff_t grad_stride, T* out, std::ptrdiff_t out_stride) {
+CSOFTMAX_INLINE void multiply_few(const Columns<T>& y, const Columns<T>& grad, const Columns<T>& out) {
     constexpr int W = Vec<T>::LANES;
-    constexpr bool KEPT = 2 * N <= 16;  // the operands stay in registers
     Vec<T> some[N], grads[N], sums[W];
+    y.template load<N, 1>(some);
+    grad.template load<N, 1>(grads);
     for (int first = 0; first < N; first += BLOCK * W) {
         Vec<T> chains[W][2];
         for (int i = 0; i < W; ++i) chains[i][0] = chains[i][1] = broadcast(T(0));
         for (int j = first; j < std::min(N, first + BLOCK * W); ++j) {
             Vec<T>& chain = chains[j % W][j / W % 2];
-            some[j] = load(y + j * stride);
-            grads[j] = load(grad + j * grad_stride);
             chain = fma(some[j], grads[j], chain);
         }
         for (int i = 0; i < std::min(N - first, W); ++i) {
@@ -186,37 +198,36 @@ CSOFTMAX_INLINE void multiply_few(const T* y, std::ptrdiff_t stride, const T* gr
     }
     for (int half = W / 2; half > 0; half /= 2)
         for (int i = 0; i < half && i + half < N; ++i) sums[i] = sums[i] + sums[i + half];
-    for (int j = 0; j < N; ++j) {
-        const Vec<T> y_j = KEPT ? some[j] : load(y + j * stride);
-        const Vec<T> grad_j = KEPT ? grads[j] : load(grad + j * grad_stride);
-        store_ahead(out + j * out_stride, y_j * (grad_j - sums[0]));
-    }
+    for (int j = 0; j < N; ++j) some[j] = some[j] * (grads[j] - sums[0]);
+    out.template store<N, 1>(some);
 }
 template <int N, class T>
-CSOFTMAX_APART void multiply_few(const T* y, std::ptrdiff_t stride, const T* grad,
-                                 std::ptrdiff_t grad_stride, T* out, std::ptrdiff_t out_stride,
-                                 std::ptrdiff_t vectors) {
-    constexpr int W = Vec<T>::LANES;
-    for (; vectors > 0; --vectors, y += W, grad += W, out += W)
-        multiply_few<N>(y, stride, grad, grad_stride, out, out_stride);
+CSOFTMAX_APART void multiply_few(Columns<T> y, Columns<T> grad, Columns<T> out, std::ptrdiff_t vectors) {
+    for (; vectors > 0; --vectors) {
+        multiply_few<N>(y, grad, out);
+        y.template skip<N>(1);
+        grad.template skip<N>(1);
+        out.template skip<N>(1);
+    }
 }
 template <Operation operation, int N, class T>
-CSOFTMAX_APART void compute_few(const T* x, std::ptrdiff_t stride, T* out,
-                                std::ptrdiff_t out_stride, Row<T>* rows, std::ptrdiff_t vectors) {
-    constexpr int M = SIDE_BY_SIDE<N>, W = Vec<T>::LANES;
-    for (; vectors >= M; vectors -= M, x += M * W, out += M * W, rows += M)
-        compute_few<operation, N, M>(x, stride, out, out_stride, rows);
-    if (vectors > 0) compute_few<operation, N, 1>(x, stride, out, out_stride, rows);
+CSOFTMAX_APART void compute_few(Columns<T> x, Columns<T> out, Row<T>* rows, std::ptrdiff_t vectors) {
+    constexpr int M = SIDE_BY_SIDE<N>;
+    for (; vectors >= M; vectors -= M, rows += M) {
+        compute_few<operation, N, M>(x, out, rows);
+        x.template skip<N>(M);
+        out.template skip<N>(M);
+    }
+    if (vectors > 0) compute_few<operation, N, 1>(x, out, rows);
 }
 // n classes, 2 to FEW_CLASSES, of `vectors` registers of rows: softmax or log_softmax to out; or
 // logsumexp, and what sum_some_again needs beside it, to rows.
 template <class T>
-inline void compute_few_classes(Operation operation, std::ptrdiff_t n, const T* x,
-                                std::ptrdiff_t stride, T* out, std::ptrdiff_t out_stride,
-                                Row<T>* rows, std::ptrdiff_t vectors) {
+inline void compute_few_classes(Operation operation, std::ptrdiff_t n, const Columns<T>& x,
+                                const Columns<T>& out, Row<T>* rows, std::ptrdiff_t vectors) {
     const auto compute = [&](auto kernel) {
         with_count(n, [&](auto count) {
-            compute_few<kernel.value, count.value>(x, stride, out, out_stride, rows, vectors);
+            compute_few<kernel.value, count.value>(x, out, rows, vectors);
         });
     };
     if constexpr (Vec<T>::LANES == 1)
@@ -229,13 +240,10 @@ inline void compute_few_classes(Operation operation, std::ptrdiff_t n, const T* 
         compute(std::integral_constant<Operation, LOGSUMEXP>{});
 }
 template <class T>
-inline void multiply_few_classes(std::ptrdiff_t n, const T* y, std::ptrdiff_t stride, const T* grad,
-                                 std::ptrdiff_t grad_stride, T* out, std::ptrdiff_t out_stride,
-                                 std::ptrdiff_t vectors) {
+inline void multiply_few_classes(std::ptrdiff_t n, const Columns<T>& y, const Columns<T>& grad,
+                                 const Columns<T>& out, std::ptrdiff_t vectors) {
     if constexpr (Vec<T>::LANES > 1)
-        with_count(n, [&](auto count) {
-            multiply_few<count.value>(y, stride, grad, grad_stride, out, out_stride, vectors);
-        });
+        with_count(n, [&](auto count) { multiply_few<count.value>(y, grad, out, vectors); });
 }
 
 }  // namespace csoftmax

@@ -14,26 +14,28 @@ template <class T> struct Samples {
     bool labelled;   // the samples have labels, not target probabilities
 };
 
-// N classes of one register of samples, the one at `at`; the formulas are in loss.hpp. w: if `weighted`.
-// out: nullptr if only losses are asked for.
+// N classes of one register of samples, the one at `at`; the formulas are in loss.hpp. w: the weights of the classes, if
+// `weighted`; with labels one of each class, common to all. out: no memory if only losses are asked for.
 template <int N, bool weighted, bool labelled, class T>
-CSOFTMAX_INLINE void find_some_losses(const T* x, std::ptrdiff_t stride, const Weights<T>& w, T* out,
-                                      std::ptrdiff_t out_stride, Samples<T>& samples,
-                                      std::ptrdiff_t at) {
+CSOFTMAX_INLINE void find_some_losses(const Columns<T>& x, const Columns<T>& w, const Columns<T>& out,
+                                      Samples<T>& samples, std::ptrdiff_t at) {
     const Vec<T> zero = broadcast(T(0));
     Anchor<T> anchors[1];
     Vec<T> some[N], e[N], weights[weighted ? N : 1];
     Row<T> rows[1];
     Row<T>& row = rows[0];
-    load_few<N, 1>(x, stride, some);
+    x.template load<N, 1>(some);
     anchor_few<N, 1>(some, anchors);
     sum_few<true, N, 1>(some, anchors, e, rows);
-    if (weighted) {
+    if constexpr (weighted) {
+        if (labelled)
+            for (int j = 0; j < N; ++j) weights[j] = broadcast(w.data[j * w.stride]);
+        else
+            w.template load<N, 1>(weights);
         Exact<T> weight = exact(zero), spread = weight;
         for (int j = 0; j < N; j += BLOCK) {  // as add_some_weights has it
             Vec<T> s = zero, t = zero;
             for (int k = j; k < j + BLOCK && k < N; ++k) {
-                weights[k] = w.at(k, at);
                 s = s + weights[k];
                 t = fma(weights[k], gap(weights[k], some[k], row.anchor.max), t);
             }
@@ -53,38 +55,40 @@ CSOFTMAX_INLINE void find_some_losses(const T* x, std::ptrdiff_t stride, const W
     }
     Vec<T> at_label;
     store(samples.loss + at, find_loss(row, weighted, labelled, y, at_label));
-    if (!out) return;
+    if (!out.data) return;
     const Gradient<T> gradient(row);
     const auto counts = label >= broadcast(T(NO_LABEL));
     for (int j = 0; j < N; ++j) {
-        Vec<T> result = weighted ? gradient.at(e[j], weights[j]) : gradient.at(e[j]);
-        if (labelled) result = choose(equal(label, broadcast(T(j))), at_label, choose(counts, result, zero));
-        store_ahead(out + j * out_stride, result);
+        e[j] = weighted ? gradient.at(e[j], weights[j]) : gradient.at(e[j]);
+        if (labelled) e[j] = choose(equal(label, broadcast(T(j))), at_label, choose(counts, e[j], zero));
     }
+    out.template store<N, 1>(e);
 }
 template <int N, bool weighted, bool labelled, class T>
-CSOFTMAX_APART void find_few_losses(const T* x, std::ptrdiff_t stride, const Weights<T>& w, T* out,
-                                    std::ptrdiff_t out_stride, Samples<T>& samples,
+CSOFTMAX_APART void find_few_losses(Columns<T> x, Columns<T> w, Columns<T> out, Samples<T>& samples,
                                     std::ptrdiff_t vectors) {
     constexpr int W = Vec<T>::LANES;
-    for (std::ptrdiff_t at = 0; at < vectors * W; at += W, x += W, out = out ? out + W : out)
-        find_some_losses<N, weighted, labelled>(x, stride, w, out, out_stride, samples, at);
+    for (std::ptrdiff_t at = 0; at < vectors * W; at += W) {
+        find_some_losses<N, weighted, labelled>(x, w, out, samples, at);
+        x.template skip<N>(1);
+        if (!labelled) w.template skip<N>(1);
+        out.template skip<N>(1);
+    }
 }
 // n classes, 2 to FEW_CLASSES, of `vectors` registers of samples.
 template <class T>
-inline void find_losses_of_few_classes(std::ptrdiff_t n, const T* x, std::ptrdiff_t stride,
-                                       const Weights<T>& w, bool weighted, T* out,
-                                       std::ptrdiff_t out_stride, Samples<T>& samples,
+inline void find_losses_of_few_classes(std::ptrdiff_t n, const Columns<T>& x, const Columns<T>& w,
+                                       bool weighted, const Columns<T>& out, Samples<T>& samples,
                                        std::ptrdiff_t vectors) {
     if constexpr (Vec<T>::LANES > 1)
         with_count(n, [&](auto count) {
             constexpr int N = count.value;
             if (!weighted)
-                find_few_losses<N, false, true>(x, stride, w, out, out_stride, samples, vectors);
+                find_few_losses<N, false, true>(x, w, out, samples, vectors);
             else if (samples.labelled)
-                find_few_losses<N, true, true>(x, stride, w, out, out_stride, samples, vectors);
+                find_few_losses<N, true, true>(x, w, out, samples, vectors);
             else
-                find_few_losses<N, true, false>(x, stride, w, out, out_stride, samples, vectors);
+                find_few_losses<N, true, false>(x, w, out, samples, vectors);
         });
 }
 

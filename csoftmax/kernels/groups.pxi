@@ -13,6 +13,7 @@ from libc.stdlib cimport free, malloc
 
 cdef enum:
     TRANSPOSED_BYTES = 3072  # of rows that are transposed together, four registers at least
+    FEW_ROWS = 1024        # of few classes that are transposed in registers;
     NARROW = 48            # contiguous rows up to here are worth transposing if nothing is written,
     WHOLE = 8              # unless they are so many whole registers or fewer;
     GATHER = 2             # times the work of a register that is gathered entry by entry
@@ -84,6 +85,10 @@ cdef void run(Operation operation, Problem& p, int threads) noexcept nogil:
     elif are_wide_columns(operation, p):
         aside = False
         share_wide_columns(operation, p, threads)
+    elif has_few_classes(operation, p) and lie_dense(tag, p.x, n):
+        p.width = p.group = round_up(max(<Py_ssize_t> 1, min(<Py_ssize_t> FEW_ROWS, rows // threads)), W)
+        p.tile_classes = n
+        p.direct = aside = False
     elif W > 1 and (n <= FEW
                   or (n <= NARROW and operation == LOGSUMEXP and vectors * n <= row_vectors
                       and (n % W != 0 or n > WHOLE * W))
@@ -370,10 +375,7 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
             p.streamed, packed)
         return
     if not fold and has_few_classes(operation, p):
-        if operation == CROSS_ENTROPY:
-            run_few_losses(scratch, p, lane, lanes)
-        else:
-            run_few_classes(scratch, operation, p, lane, lanes, rows)
+        run_few(scratch, operation, p, lane, lanes, rows)
         return
     for v in range(vectors):
         start(rows[v], order_for(operation, p), operation in (CROSS_ENTROPY, ENTROPY))
@@ -447,14 +449,15 @@ cdef void run_aside(real* packed, Operation operation, const Problem& p, Py_ssiz
 cdef void sum_again(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane, Py_ssize_t lanes,
                     Row[real]* rows) noexcept nogil:
     # factor <- logsumexp of the rows that a first sum does not do for
+    cdef Columns[real] x
     cdef bint fold = p.width == 1, again = False
     cdef Py_ssize_t vectors = vectors_of(p, lanes), v
     if not fold and p.n <= FEW:            # which lie in the tile, or where they always do
+        x.data, x.stride, x.dense = &scratch.tiles[0][0], p.width, False
         if p.direct and lanes == p.width:
-            sum_some_again(<const real*> (p.x.data + lane * p.x.lane_stride),
-                           p.x.class_stride // <Py_ssize_t> sizeof(real), p.n, vectors, rows)
-        else:
-            sum_some_again(&scratch.tiles[0][0], p.width, p.n, vectors, rows)
+            x.data = <real*> (p.x.data + lane * p.x.lane_stride)
+            x.stride = p.x.class_stride // <Py_ssize_t> sizeof(real)
+        sum_some_again(x, p.n, vectors, rows)
         return
     for v in range(vectors):
         again = again or any_again(rows[v])

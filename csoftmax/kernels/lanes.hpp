@@ -77,9 +77,39 @@ template <class T> CSOFTMAX_INLINE void transpose(Vec<T> (&v)[PIECE<T>]) {
 template <class T> CSOFTMAX_INLINE Vec<T> load_rows(const char* p, std::ptrdiff_t step) {
     return {load_pieces<T, Vec<T>::LANES / PIECE<T>>(p, step)};
 }
+// The same for the entries of LANES rows of N that lie one after the other, in N registers: few that two at a time
+// are picked from. Lane i of register j is entry source(i) of all.
+template <class T, int N> constexpr bool PICKED = N < PIECE<T> || (N <= 3 && sizeof(Vec<T>) == 64);
+template <int N, int j, int W, bool back> constexpr int source(int i) {
+    return back ? (j * W + i) % N * W + (j * W + i) / N : i * N + j;
+}
+template <int N, int j, bool back, int k, class V, int... i>
+CSOFTMAX_INLINE V pick(const V (&from)[N], V so_far, std::integer_sequence<int, i...> lanes) {
+    constexpr int W = sizeof...(i);
+    so_far = __builtin_shufflevector(so_far, from[k],
+                                     (source<N, j, W, back>(i) / W == k ? W + source<N, j, W, back>(i) % W
+                                      : k == 1                          ? source<N, j, W, back>(i) % W
+                                                                        : i)...);
+    if constexpr (k + 1 < N)
+        return pick<N, j, back, k + 1>(from, so_far, lanes);
+    else
+        return so_far;
+}
+template <bool back, class T, int N, int... j>
+CSOFTMAX_INLINE void pick_all(Vec<T> (&v)[N], std::integer_sequence<int, j...>) {
+    const std::make_integer_sequence<int, Vec<T>::LANES> lanes;
+    typename Vec<T>::Values from[N];
+    for (int k = 0; k < N; ++k) from[k] = v[k].v;
+    ((v[j].v = pick<N, j, back, 1>(from, from[0], lanes)), ...);
+}
+template <bool back, class T, int N> CSOFTMAX_INLINE void transpose_whole(Vec<T> (&v)[N]) {
+    pick_all<back>(v, std::make_integer_sequence<int, N>{});
+}
 #else
 template <class T> constexpr bool CAN_TRANSPOSE = false;
+template <class T, int N> constexpr bool PICKED = false;
 template <class T> void transpose(Vec<T> (&)[PIECE<T>]);
+template <bool back, class T, int N> void transpose_whole(Vec<T> (&)[N]);
 template <class T> Vec<T> load_rows(const char* p, std::ptrdiff_t step);
 #endif
 template <class T> CSOFTMAX_INLINE void store_piece(char* p, Vec<T> a, int piece) {

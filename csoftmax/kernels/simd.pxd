@@ -141,6 +141,7 @@ cdef extern from "problem.hpp" namespace "csoftmax" nogil:
         ptrdiff_t mask_lane_stride, mask_class_stride
         double temperature
         uintptr_t end
+    ptrdiff_t ahead_of(const View&, const void* p, ptrdiff_t bytes)
     bint lanes_adjacent(const View&)
     bint plain(const View&, ptrdiff_t stride, ptrdiff_t size)
     cdef cppclass Problem:
@@ -172,6 +173,7 @@ cdef extern from "problem.hpp" namespace "csoftmax" nogil:
 cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     enum:
         MAX_LANES
+    const ptrdiff_t NEXT
     ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t unit)
     cdef cppclass Scratch[T]:
         T tiles[2][4096]
@@ -211,14 +213,21 @@ cdef extern from "operations.hpp" namespace "csoftmax" nogil:
     bint takes_pair(Operation)
     bint writes_rows(Operation)
 
+cdef extern from "few_columns.hpp" namespace "csoftmax" nogil:
+    cdef cppclass Columns[T]:
+        T* data
+        ptrdiff_t stride, ahead
+        bint dense
+    void copy_and_fill[T](T* to, const void* rows, ptrdiff_t entries, ptrdiff_t whole, T fill)
+    bint lie_dense[T](const T*, const View&, ptrdiff_t n)
+
 cdef extern from "few_classes.hpp" namespace "csoftmax" nogil:
     enum:
         FEW_CLASSES
-    void compute_few_classes[T](Operation, ptrdiff_t n, const T* x, ptrdiff_t stride, T* out,
-                                ptrdiff_t out_stride, Row[T]*, ptrdiff_t vectors)
-    void sum_some_again[T](const T* x, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t vectors, Row[T]*)
-    void multiply_few_classes[T](ptrdiff_t n, const T* y, ptrdiff_t stride, const T* grad,
-                                 ptrdiff_t grad_stride, T* out, ptrdiff_t out_stride,
+    void compute_few_classes[T](Operation, ptrdiff_t n, const Columns[T]& x, const Columns[T]& out, Row[T]*,
+                                ptrdiff_t vectors)
+    void sum_some_again[T](const Columns[T]& x, ptrdiff_t n, ptrdiff_t vectors, Row[T]*)
+    void multiply_few_classes[T](ptrdiff_t n, const Columns[T]& y, const Columns[T]& grad, const Columns[T]& out,
                                  ptrdiff_t vectors)
 
 cdef extern from "row_products.hpp" namespace "csoftmax" nogil:
@@ -236,9 +245,8 @@ cdef extern from "few_losses.hpp" namespace "csoftmax" nogil:
         T* loss
         T kept, spread
         bint labelled
-    void find_losses_of_few_classes[T](ptrdiff_t n, const T* x, ptrdiff_t stride, const Weights[T]&,
-                                       bint weighted, T* out, ptrdiff_t out_stride,
-                                       Samples[T]&, ptrdiff_t vectors)
+    void find_losses_of_few_classes[T](ptrdiff_t n, const Columns[T]& x, const Columns[T]& w, bint weighted,
+                                       const Columns[T]& out, Samples[T]&, ptrdiff_t vectors)
 
 cdef extern from "wide_columns.hpp" namespace "csoftmax" nogil:
     ptrdiff_t bytes_of_columns[T](const T*, ptrdiff_t lanes)

@@ -127,7 +127,7 @@ cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep swe
     if takes_pair(operation):
         second = <const real*> (p.y.data + lane * p.y.lane_stride + j0 * p.y.class_stride)
     elif weighted and sweep != MAXIMUM:
-        w = weights_of_classes(y, False, p, lane, p.width, j0, j1)
+        w = weights_of_classes(y, False, p, lane, p.width, p.width, j0, j1)
     if sweep == WRITE and keep:
         x = out
     sweep_registers(
@@ -201,7 +201,7 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
     if sweep != MAXIMUM and pair and (sweep == ADD_UP or not loaded):
         load_tile(y, p.y, lane, lanes, j0, j1, p.width, <real> 0)
     elif sweep != MAXIMUM and weighted:
-        w = weights_of_classes(y, sweep == WRITE and loaded, p, lane, lanes, j0, j1)
+        w = weights_of_classes(y, sweep == WRITE and loaded, p, lane, lanes, p.width, j0, j1)
 
     if sweep == WRITE and not fold and lanes == p.width and writes_columns(operation, p, sizeof(real)):
         out = <real*> (p.out.data + lane * p.out.lane_stride + j0 * p.out.class_stride)
