@@ -14,7 +14,8 @@ cdef inline bint has_few_classes(Operation operation, const Problem& p) noexcept
 cdef inline void run_few(Scratch[real]& scratch, Operation operation, const Problem& p, Py_ssize_t lane,
                          Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
     # Whole registers of rows, where they are if they can be, as many at a time as there is room for; then the rest.
-    cdef Py_ssize_t W = lanes_of(tag), end = lane + lanes - lanes % W, room = min(MAX_VECTORS * W, <Py_ssize_t> MAX_LANES)
+    cdef Py_ssize_t W = lanes_of(tag), end = lane + lanes - lanes % W
+    cdef Py_ssize_t room = min(MAX_VECTORS * W, <Py_ssize_t> MAX_LANES)
     if operation in (SOFTMAX, LOG_SOFTMAX) and lie_dense(tag, p.x, p.n) and lie_dense(tag, p.out, p.n):
         room = lanes                          # that needs none
     lanes %= W

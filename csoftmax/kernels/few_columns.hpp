@@ -14,7 +14,7 @@ template <class T> struct Columns {
     std::ptrdiff_t stride, ahead;
     bool dense;
 
-    // Entry j of each row of register v, for N classes and M registers side by side, is v of M at j.
+    // some[j * M + v]: class j of N, register v of M side by side.
     template <int N, int M> CSOFTMAX_INLINE void load(Vec<T> (&some)[N * M]) const {
         if (CAN_TRANSPOSE<T> && dense) {
             for (int v = 0; v < M; ++v) {

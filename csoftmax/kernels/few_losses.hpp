@@ -14,8 +14,8 @@ template <class T> struct Samples {
     bool labelled;   // the samples have labels, not target probabilities
 };
 
-// N classes of one register of samples, the one at `at`; the formulas are in loss.hpp. w: the weights of the classes, if
-// `weighted`; with labels one of each class, common to all. out: no memory if only losses are asked for.
+// N classes of one register of samples, the one at `at`; the formulas are in loss.hpp. w: the weights of the classes,
+// if `weighted`; with labels one of each class, common to all. out: no memory if only losses are asked for.
 template <int N, bool weighted, bool labelled, class T>
 CSOFTMAX_INLINE void find_some_losses(const Columns<T>& x, const Columns<T>& w, const Columns<T>& out,
                                       Samples<T>& samples, std::ptrdiff_t at) {
