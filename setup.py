@@ -11,10 +11,11 @@ from setuptools.command.build_ext import build_ext
 
 # Name of the module in csoftmax/kernels and what it is compiled with. A further set is a line here,
 # its level in cpu.pyx, and three short .pyx: of that name and for each of DTYPES.
+WIDE_MOVES = ["-mmove-max=256", "-mstore-max=256"]  # GCC 12 and later: structures by whole registers
 INSTRUCTION_SETS = {
     "x86_64": {
         "baseline": ["-march=x86-64-v2"],
-        "avx2": ["-march=x86-64-v3"],
+        "avx2": ["-march=x86-64-v3", *WIDE_MOVES],
         "avx512": ["-march=x86-64-v4"],
     },
     "other": {"baseline": []},
@@ -50,7 +51,11 @@ class BuildKernels(build_ext):
         if not self.compiles(openmp):
             print("csoftmax: this compiler has no OpenMP; the kernels will be serial")
             openmp = []
+        wide_moves = self.compiles(WIDE_MOVES)
         for extension in self.extensions:
+            if not wide_moves:
+                args = extension.extra_compile_args
+                extension.extra_compile_args = [arg for arg in args if arg not in WIDE_MOVES]
             if self.compiler.compiler_type == "msvc":
                 extension.extra_compile_args = []
             extension.extra_compile_args += flags + openmp

@@ -35,7 +35,7 @@ cdef enum:
     ASIDE_BYTES = 131072   # of each matrix whose results go from memory aside, for parts to take turns;
     STREAMED_CLASSES = 512  # of columns where one entry is put right afterwards
     WIDE = 64              # bytes of a register from which on terms are found again sooner than read again
-    SHORT_ROW = 256        # bytes of rows up to which a group in row form has two registers of rows: what
+    SHORT_ROW = 256        # bytes of rows up to which a group in row form has two registers of WIDE bytes of rows: what
                            # is done across the lanes of one overlaps with the sweep over the other's
     GROUP_BYTES = 16384    # of rows that a group in row form has;
     FETCHED_GROUP = 8192   # where lines of the next result are asked for before it is written, or go past the caches;
@@ -52,7 +52,7 @@ cdef void run(Operation operation, Problem& p, int threads) noexcept nogil:
     cdef Py_ssize_t W = lanes_of(tag)
     cdef Py_ssize_t n = max(p.n, <Py_ssize_t> 1)
     cdef Py_ssize_t vectors = (p.lanes + W - 1) // W
-    cdef Py_ssize_t groups, g, row_vectors, room, size, rows = p.outer * p.lanes
+    cdef Py_ssize_t groups, g, row_vectors, most, room, size, rows = p.outer * p.lanes
     cdef Py_ssize_t row
     cdef bint fetched, aside = may_go_aside(operation, p, sizeof(real))
     cdef void* memory = NULL
@@ -147,8 +147,9 @@ cdef void run(Operation operation, Problem& p, int threads) noexcept nogil:
                         FETCHED_GROUP if fetched or aside else GROUP_BYTES)
                        // (row * tiles_of(operation, p)))
             p.group = max(<Py_ssize_t> 1, min(p.group, rows // threads))
-            if p.group > W:
-                p.group = 2 * W if p.group >= 2 * W and row <= SHORT_ROW else W
+            if p.group > W:                   # whole registers of rows
+                most = MAX_VECTORS if W * <Py_ssize_t> sizeof(real) < WIDE else 2 if row <= SHORT_ROW else 1
+                p.group = min(p.group // W, most) * W
             if p.piecewise and (p.lanes == 1 or not p.kept):
                 p.ahead = CHUNK * sizeof(real)
             elif p.lanes > p.group:

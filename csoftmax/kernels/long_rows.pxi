@@ -101,7 +101,7 @@ cdef inline void sweep_pieces_of_row(Scratch[real]& scratch, Operation operation
         scratch.kept_from = round_up(scratch.kept_from, CHUNK)
     start_pieces(whole, order_of(tag, True, p.n, False), False)
     while p.kept and j < p.n:
-        sweep_rows(operation, MAXIMUM, p, lane, 1, j, min(j + CHUNK, p.n), nowhere, 0, whole)
+        sweep_rows(operation, MAXIMUM, p, lane, 1, j, min(j + CHUNK, p.n), nowhere, 0, &whole)
         if j < WAVE * CHUNK:
             so_far[j // CHUNK] = lane_value(whole.max, 0)
         j += CHUNK
@@ -113,14 +113,14 @@ cdef inline void sweep_pieces_of_row(Scratch[real]& scratch, Operation operation
         if p.kept and j < WAVE * CHUNK:
             row.max = broadcast(so_far[j // CHUNK])
         elif not (p.kept and lane_value(row.max, 0) >= lane_value(whole.max, 0)):
-            sweep_rows(operation, MAXIMUM, p, lane, 1, j, end, nowhere, 0, row[0])
+            sweep_rows(operation, MAXIMUM, p, lane, 1, j, end, nowhere, 0, row)
         raise_anchor(row[0], True, weighted)
         if p.kept:
             powers = powers_below(row[0], whole)
         if powers >= 0:
             scratch.kept_from = min(scratch.kept_from, j)
             lower_terms(row[0], powers)
-        sweep_rows(operation, ADD_UP, p, lane, 1, j, end, place_of_terms(scratch, operation, p, lane, j), 0, row[0])
+        sweep_rows(operation, ADD_UP, p, lane, 1, j, end, place_of_terms(scratch, operation, p, lane, j), 0, row)
         if powers >= 0:
             lower_terms(row[0], -powers)
         if p.packed > 0:
@@ -221,7 +221,7 @@ cdef void visit_apart(Operation operation, Sweep sweep, const Problem& p,
     if p.direct:
         scratch.kept_from = 0 if keep else p.n
         sweep_rows(operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n),
-                   place_of_terms(scratch, operation, p, lane, j0), 0, row[0])
+                   place_of_terms(scratch, operation, p, lane, j0), 0, row)
     else:
         visit(scratch, operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n), row, False)
     if sweep != WRITE:

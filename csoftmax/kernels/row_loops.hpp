@@ -231,7 +231,7 @@ constexpr int OVERLAPPED = 6;  // blocks of a row from which on it is done like 
 // The same with each block added up halfway through the terms of the next one, whose products take other units
 // than sums do.
 template <bool apart, bool gaps, class T>
-CSOFTMAX_APART void add_terms_overlapped(const T* x, T* e, const T* later, std::ptrdiff_t n,
+CSOFTMAX_APART CSOFTMAX_IN_ORDER void add_terms_overlapped(const T* x, T* e, const T* later, std::ptrdiff_t n,
                                          const Anchor<T>& anchor_of_row, Traffic traffic,
                                          RowSums<T>& sums) {
     constexpr std::ptrdiff_t STEP = BLOCK * Vec<T>::LANES;
@@ -252,6 +252,39 @@ CSOFTMAX_APART void add_terms_overlapped(const T* x, T* e, const T* later, std::
     add();
     sums = {sum, sums.weight, spread, ties};
     add_rest_of_row<apart, gaps>(x, e, later, n, true, anchor, traffic, sums);
+}
+
+// The sums of the terms of rows of n entries, a few whole blocks, which go to e. Each block is added up halfway through the
+// terms of the next one, or of the next row: products take other units than sums do. The rows of x are x_bytes apart,
+// those of e `step` entries; row i has lane i of the anchors.
+template <class T>
+CSOFTMAX_APART CSOFTMAX_IN_ORDER void add_blocks_of_rows(const T* x, std::ptrdiff_t x_bytes, T* e,
+                                                         std::ptrdiff_t step, std::ptrdiff_t n, int lanes,
+                                                         const Anchor<T>& anchors, Traffic traffic,
+                                                         Exact<T>* __restrict sums) {
+    constexpr std::ptrdiff_t STEP = BLOCK * Vec<T>::LANES;
+    const Vec<T> zero = broadcast(T(0));
+    Vec<T> some[BLOCK], first = zero, second = zero;
+    Exact<T> sum = exact(zero), none = sum;
+    CSOFTMAX_ASSUME(e != nullptr);
+    for (int i = 0; i < lanes; ++i) {
+        const Anchor<T> anchor = spread(anchors, i);
+        const auto visit = [&](std::ptrdiff_t j, auto meanwhile) CSOFTMAX_INLINED {
+            find_block_of_row<false>(x + j, e + j, static_cast<const T*>(nullptr), Full{}, anchor, traffic, none, some,
+                                     meanwhile);
+            first = some[0] + some[1];
+            second = some[2] + some[3];
+        };
+        visit(0, [&]() CSOFTMAX_INLINED {  // the row before has ended
+            sums[i > 0 ? i - 1 : 0] = add_pairs(sum, first, second);
+            sum = exact(zero);
+        });
+        for (std::ptrdiff_t j = STEP; j < n; j += STEP)
+            visit(j, [&]() CSOFTMAX_INLINED { sum = add_pairs(sum, first, second); });
+        x = reinterpret_cast<const T*>(reinterpret_cast<const char*>(x) + x_bytes);
+        e += step;
+    }
+    sums[lanes - 1] = add_pairs(sum, first, second);
 }
 
 // The same for the last n entries, COUNT registers, of a few rows side by side: a single sum of two.

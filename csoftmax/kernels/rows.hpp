@@ -22,10 +22,10 @@ CSOFTMAX_INLINE bool sweeps_rows(const T*, Operation operation, const Problem& p
 constexpr std::size_t FETCHED_PAIR = 4096;  // bytes of rows of a pair whose next ones are asked for
 constexpr std::size_t FETCHED_TERMS = 2048;  // bytes ahead of terms that stay in the result
 
-// The first sweep over these classes of these rows (see sweep_some_rows), the same for all operations: the maximum.
+// The first sweep over these classes of a register of rows (see sweep_some_rows), the same for all operations.
 template <class T>
-CSOFTMAX_APART void find_maxima_of_rows(const Problem& p, std::ptrdiff_t lane, std::ptrdiff_t lanes,
-                                        std::ptrdiff_t j0, std::ptrdiff_t j1, Row<T>& rows) {
+CSOFTMAX_INLINE void find_some_maxima(const Problem& p, std::ptrdiff_t lane, std::ptrdiff_t lanes,
+                                      std::ptrdiff_t j0, std::ptrdiff_t j1, Row<T>& rows) {
     const std::ptrdiff_t n = j1 - j0;
     auto x = [&](std::ptrdiff_t i) {
         return reinterpret_cast<const T*>(p.x.data + (lane + i) * p.x.lane_stride) + j0;
@@ -38,6 +38,13 @@ CSOFTMAX_APART void find_maxima_of_rows(const Problem& p, std::ptrdiff_t lane, s
     else
         for (int i = 0; i < lanes; ++i) maxima[i] = {maximum_of_row<false>(x(i), n)};
     rows.max = max(rows.max, across_rows<PIECE<T>>(maxima, int(lanes), larger).v);
+}
+template <class T>
+CSOFTMAX_APART void find_maxima_of_rows(const Problem& p, std::ptrdiff_t lane, std::ptrdiff_t lanes,
+                                        std::ptrdiff_t j0, std::ptrdiff_t j1, Row<T>* rows) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES;
+    for (std::ptrdiff_t i = 0; i < lanes; i += W)
+        find_some_maxima(p, lane + i, std::min(W, lanes - i), j0, j1, rows[i / W]);
 }
 
 // The terms of these rows, at most LANES of them, and their sums; of `short_rows` in one word. Terms go to `terms`, and
@@ -73,6 +80,8 @@ CSOFTMAX_INLINE void add_terms_of_rows(const Problem& p, std::ptrdiff_t lane, in
     };
     if (n >= OVERLAPPED * BLOCK * W)
         add_rows([](auto&&... of_row) CSOFTMAX_INLINED { add_terms_overlapped<apart, gaps>(of_row...); }, sooner);
+    else if (!apart && terms && sizeof(Vec<T>) < LINE_BYTES && n >= BLOCK * W && (rest == 0 || ends))
+        add_blocks_of_rows(x(0), p.x.lane_stride, e(0), row, n - rest, lanes, rows.anchor, traffic, sum);
     else if (!short_rows)
         add_rows([](auto&&... of_row) CSOFTMAX_INLINED { add_terms_of_row<apart, gaps>(of_row...); }, later);
     if (short_rows || ends) {
@@ -96,10 +105,10 @@ CSOFTMAX_INLINE void add_terms_of_rows(const Problem& p, std::ptrdiff_t lane, in
 // most LANES of them: all of each, or of a single row. `terms`: where those of the first row stay from when they
 // are added up to when results are written, if the operation has use for them; in the result, or aside for
 // a single row. There they are 2^powers times what they are now measured against. nullptr: they do not stay.
-template <Operation operation, Weighing weighing = UNWEIGHTED, class T>
-CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_t lane,
-                                    std::ptrdiff_t lanes, std::ptrdiff_t j0, std::ptrdiff_t j1,
-                                    T* terms, int powers, Row<T>& rows) {
+template <Operation operation, Weighing weighing, class T>
+CSOFTMAX_INLINE void sweep_register_of_rows(Sweep sweep, const Problem& p, std::ptrdiff_t lane,
+                                            std::ptrdiff_t lanes, std::ptrdiff_t j0, std::ptrdiff_t j1,
+                                            T* terms, int powers, Row<T>& rows) {
     constexpr int W = Vec<T>::LANES;
     constexpr bool pair = operation >= SOFTMAX_VJP, apart = operation != SOFTMAX;
     constexpr bool gaps = operation == ENTROPY, weighted = weighing != UNWEIGHTED;
@@ -211,10 +220,20 @@ CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_
         if (p.streamed) end_stream();
     }
 }
+// The same for any number of rows, LANES in each of `rows`.
+template <Operation operation, Weighing weighing = UNWEIGHTED, class T>
+CSOFTMAX_APART void sweep_some_rows(Sweep sweep, const Problem& p, std::ptrdiff_t lane, std::ptrdiff_t lanes,
+                                    std::ptrdiff_t j0, std::ptrdiff_t j1, T* terms, int powers, Row<T>* rows) {
+    constexpr std::ptrdiff_t W = Vec<T>::LANES;
+    const std::ptrdiff_t row = p.out.lane_stride / std::ptrdiff_t(sizeof(T));
+    for (std::ptrdiff_t i = 0; i < lanes; i += W)
+        sweep_register_of_rows<operation, weighing>(sweep, p, lane + i, std::min(W, lanes - i), j0, j1,
+                                                    terms ? terms + i * row : nullptr, powers, rows[i / W]);
+}
 template <class T>
 CSOFTMAX_INLINE void sweep_rows(Operation operation, Sweep sweep, const Problem& p,
                                 std::ptrdiff_t lane, std::ptrdiff_t lanes, std::ptrdiff_t j0,
-                                std::ptrdiff_t j1, T* terms, int powers, Row<T>& rows) {
+                                std::ptrdiff_t j1, T* terms, int powers, Row<T>* rows) {
     if (Vec<T>::LANES == 1) return;  // never asked: there are no registers to lie along
     if (sweep == MAXIMUM) return find_maxima_of_rows(p, lane, lanes, j0, j1, rows);
     const Weighing weighing = operation == CROSS_ENTROPY ? weighing_of(static_cast<const T*>(nullptr), p)

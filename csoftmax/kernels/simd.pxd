@@ -260,7 +260,7 @@ cdef extern from "rows.hpp" namespace "csoftmax" nogil:
         BY_TARGET
     Weighing weighing_of[T](const T*, const Problem&)
     void sweep_rows[T](Operation, Sweep, const Problem&, ptrdiff_t lane, ptrdiff_t lanes, ptrdiff_t j0,
-                       ptrdiff_t j1, T* terms, int powers, Row[T]&)
+                       ptrdiff_t j1, T* terms, int powers, Row[T]*)
 
 ctypedef long double longdouble
 

@@ -259,18 +259,16 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
             end_stream()
         return
     if p.direct and p.row_threads == 1:
-        for i in range(vectors_of(p, lanes)):
-            j = 0
-            while j < p.n:
-                terms = place_of_terms(scratch, operation, p, lane + i * W, j)
-                powers = 0
-                if p.packed > 0 and terms != NULL:
-                    powers = powers_of_chunk(scratch, j, rows[i])
-                    if powers < 0:
-                        terms = NULL
-                sweep_rows(operation, sweep, p, lane + i * W, min(W, lanes - i * W), j,
-                           min(j + CHUNK, p.n), terms, powers, rows[i])
-                j += CHUNK
+        j = 0
+        while j < p.n:
+            terms = place_of_terms(scratch, operation, p, lane, j)
+            powers = 0
+            if p.packed > 0 and terms != NULL:
+                powers = powers_of_chunk(scratch, j, rows[0])
+                if powers < 0:
+                    terms = NULL
+            sweep_rows(operation, sweep, p, lane, lanes, j, min(j + CHUNK, p.n), terms, powers, rows)
+            j += CHUNK
         return
     for i in range(lanes):
         whole = rows + i // W
