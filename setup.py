@@ -26,6 +26,7 @@ UNIX_FLAGS = [
     "-std=c++17", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
     "-fvisibility=hidden", "-fno-exceptions", "-fno-rtti",
 ]  # fmt: skip
+USES_OPENMP = "#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n"
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,
@@ -48,7 +49,7 @@ class BuildKernels(build_ext):
             flags, openmp = ["/std:c++17", "/O2", "/fp:precise"], ["/openmp"]
         else:
             flags, openmp = UNIX_FLAGS, ["-fopenmp"]
-        if not self.compiles(openmp):
+        if not self.compiles(openmp, USES_OPENMP):
             print("csoftmax: this compiler has no OpenMP; the kernels will be serial")
             openmp = []
         wide_moves = self.compiles(WIDE_MOVES)
@@ -63,10 +64,10 @@ class BuildKernels(build_ext):
                 extension.extra_link_args += openmp
         super().build_extensions()
 
-    def compiles(self, flags):
-        source = Path(self.build_temp) / "openmp.cpp"
+    def compiles(self, flags, program="int main() { return 0; }\n"):
+        source = Path(self.build_temp) / "probe.cpp"
         source.parent.mkdir(parents=True, exist_ok=True)
-        source.write_text("#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n")
+        source.write_text(program)
         try:
             objects = self.compiler.compile(
                 [str(source)], output_dir=self.build_temp, extra_postargs=flags

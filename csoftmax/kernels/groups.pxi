@@ -28,9 +28,8 @@ cdef enum:
     PACKED_RUN = 256       # it beyond these bytes a class, as caches hold what comes next as well
     STREAMED_BYTES = 16000000  # of a result, half of a usual last-level cache
     STREAMED_ROW = 32768   # and of each row, whose ends are not streamed,
-    STREAMED_PAIR = 5120   # unless it takes two rows to make it;
+    STREAMED_PAIR = 1536   # unless it takes two rows to make it;
     STREAMED_WIDE_ROW = 16384   # the same in registers of WIDE bytes
-    STREAMED_WIDE_PAIR = 1536
     STREAMED_RUN = 2048    # of each class in a group, which has ragged ends, too;
     ASIDE_BYTES = 131072   # of each matrix whose results go from memory aside, for parts to take turns;
     STREAMED_CLASSES = 512  # of columns where one entry is put right afterwards
@@ -42,7 +41,8 @@ cdef enum:
     FETCHED_BYTES = 1048576  # of rows beyond which that is done, for
     FETCHED_ROW = 131072   # rows up to these;
     SECOND_CACHE = 524288  # within rows beyond this, a chunk before they are written
-    PRODUCTS_AHEAD = 768   # bytes to the next rows of products that are asked for
+    PRODUCTS_AHEAD = 1600  # bytes to the next rows of products that are asked for,
+    WIDE_AHEAD = 768       # in registers of WIDE bytes
     PAIR_BYTES = 4096      # where memory is all that takes time, reads and writes take turns sooner
     SHARE = 16384          # entries that each thread gets at least
 
@@ -81,7 +81,7 @@ cdef void run(Operation operation, Problem& p, int threads) noexcept nogil:
             p.group = max(<Py_ssize_t> 1, FETCHED_GROUP // row)
         p.streamed = not aside and is_streamed(operation, p, sizeof(real))
         if rows * row > FETCHED_BYTES and row <= PAIR_BYTES:
-            p.ahead = PRODUCTS_AHEAD
+            p.ahead = PRODUCTS_AHEAD if W * <Py_ssize_t> sizeof(real) < WIDE else WIDE_AHEAD
     elif are_wide_columns(operation, p):
         aside = False
         share_wide_columns(operation, p, threads)
@@ -273,9 +273,9 @@ cdef inline bint is_aligned(const View& view, Py_ssize_t size) noexcept nogil:
 
 
 cdef inline Py_ssize_t streamed_row(Operation operation) noexcept nogil:
-    if REGISTER_BYTES < WIDE:
-        return STREAMED_PAIR if takes_pair(operation) else STREAMED_ROW
-    return STREAMED_WIDE_PAIR if takes_pair(operation) else STREAMED_WIDE_ROW
+    if takes_pair(operation):
+        return STREAMED_PAIR
+    return STREAMED_ROW if REGISTER_BYTES < WIDE else STREAMED_WIDE_ROW
 
 
 cdef inline bint may_go_aside(Operation operation, const Problem& p, Py_ssize_t size) noexcept nogil:

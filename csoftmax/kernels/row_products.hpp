@@ -15,7 +15,8 @@ namespace csoftmax {
 
 constexpr int MOST_REGISTERS = 8;         // of a row whose loops are unrolled
 constexpr std::ptrdiff_t CACHED = 8192;   // bytes of an operand that are taken together,
-constexpr std::ptrdiff_t FETCHED = 1024;  // the same where they are asked for ahead
+// the same where they are asked for ahead
+template <class T> constexpr std::ptrdiff_t FETCHED = sizeof(Vec<T>) < LINE_BYTES ? 1600 : 1024;
 
 // The rows of an operand.
 template <class T> struct Rows {
@@ -129,7 +130,7 @@ template <int N, class T> CSOFTMAX_APART void multiply_rows_of(RowsOfProduct<T> 
 // Of LANES entries or more.
 template <class T> CSOFTMAX_APART void multiply_any_rows(RowsOfProduct<T> p) {
     constexpr std::ptrdiff_t W = Vec<T>::LANES;
-    const std::ptrdiff_t row = p.n * sizeof(T), together = (p.ahead != 0 ? FETCHED : CACHED) / row;
+    const std::ptrdiff_t row = p.n * sizeof(T), together = (p.ahead != 0 ? FETCHED<T> : CACHED) / row;
     const std::ptrdiff_t most = std::max<std::ptrdiff_t>(1, std::min(W, together));
     struct Two {
         Vec<T> y, grad;
