@@ -9,9 +9,11 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+# GCC 12 and later copy structures by whole registers then, not 16 bytes at a time, which loads of
+# registers would wait for.
+WIDE_MOVES = ["-mmove-max=256", "-mstore-max=256"]
 # Name of the module in csoftmax/kernels and what it is compiled with. A further set is a line here,
 # its level in cpu.pyx, and three short .pyx: of that name and for each of DTYPES.
-WIDE_MOVES = ["-mmove-max=256", "-mstore-max=256"]  # GCC 12 and later: structures by whole registers
 INSTRUCTION_SETS = {
     "x86_64": {
         "baseline": ["-march=x86-64-v2"],
