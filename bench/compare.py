@@ -41,6 +41,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write the records there")
     parser.add_argument("--plot", type=Path, help="draw them there, as PNG")
     parser.add_argument("--report", type=Path, nargs="+", help="measure nothing; write the page")
+    parser.add_argument(
+        "--folder", type=Path, default=page.DOCS, help="for the page (default: docs)"
+    )
     return parser.parse_args()
 
 
@@ -97,7 +100,10 @@ def grow(options: argparse.Namespace, threads: int) -> report.Run:
 def main() -> None:
     options = arguments()
     if options.report:
-        page.write([json.loads(path.read_text(encoding="utf-8")) for path in options.report])
+        page.write(
+            [json.loads(path.read_text(encoding="utf-8")) for path in options.report],
+            options.folder,
+        )
         return
     threads = machine.limit(options.threads)
     run = (grow if options.growth else compare)(options, threads)
