@@ -231,9 +231,9 @@ constexpr int OVERLAPPED = 6;  // blocks of a row from which on it is done like 
 // The same with each block added up halfway through the terms of the next one, whose products take other units
 // than sums do.
 template <bool apart, bool gaps, class T>
-CSOFTMAX_APART CSOFTMAX_IN_ORDER void add_terms_overlapped(const T* x, T* e, const T* later, std::ptrdiff_t n,
-                                         const Anchor<T>& anchor_of_row, Traffic traffic,
-                                         RowSums<T>& sums) {
+CSOFTMAX_APART CSOFTMAX_IN_ORDER void add_terms_overlapped(const T* x, T* e, const T* later,
+                                                           std::ptrdiff_t n, const Anchor<T>& anchor_of_row,
+                                                           Traffic traffic, RowSums<T>& sums) {
     constexpr std::ptrdiff_t STEP = BLOCK * Vec<T>::LANES;
     const Anchor<T> anchor = anchor_of_row;
     const Vec<T> peak = anchor.peak.value;

@@ -22,7 +22,8 @@ CSOFTMAX_INLINE bool sweeps_rows(const T*, Operation operation, const Problem& p
 constexpr std::size_t FETCHED_PAIR = 4096;  // bytes of rows of a pair whose next ones are asked for
 constexpr std::size_t FETCHED_TERMS = 2048;  // bytes ahead of terms that stay in the result
 
-// The first sweep over these classes of a register of rows (see sweep_some_rows), the same for all operations.
+// The first sweep over these classes of a register of rows (see sweep_some_rows), the same for all operations:
+// the maximum.
 template <class T>
 CSOFTMAX_INLINE void find_some_maxima(const Problem& p, std::ptrdiff_t lane, std::ptrdiff_t lanes,
                                       std::ptrdiff_t j0, std::ptrdiff_t j1, Row<T>& rows) {
@@ -80,6 +81,7 @@ CSOFTMAX_INLINE void add_terms_of_rows(const Problem& p, std::ptrdiff_t lane, in
     };
     if (n >= OVERLAPPED * BLOCK * W)
         add_rows([](auto&&... of_row) CSOFTMAX_INLINED { add_terms_overlapped<apart, gaps>(of_row...); }, sooner);
+    // Slower where ties are counted beside; not measured in registers of a line.
     else if (!apart && terms && sizeof(Vec<T>) < LINE_BYTES && n >= BLOCK * W && (rest == 0 || ends))
         add_blocks_of_rows(x(0), p.x.lane_stride, e(0), row, n - rest, lanes, rows.anchor, traffic, sum);
     else if (!short_rows)
