@@ -44,16 +44,16 @@ CSOFTMAX_INLINE void add_gaps(const T* x, std::ptrdiff_t stride, const T* e,
 template <class T>
 CSOFTMAX_APART void add_entropy(const T* x, std::ptrdiff_t stride, const T* e,
                                 std::ptrdiff_t e_stride, std::ptrdiff_t steps, Order order,
-                                Row<T>* rows, std::ptrdiff_t vectors) {
+                                const Row<T>* rows, std::ptrdiff_t vectors, const LaneSums<T>& lanes) {
     const std::ptrdiff_t registers = order.registers;
     for (std::ptrdiff_t v = 0; v < vectors; ++v, x += Vec<T>::LANES, e += Vec<T>::LANES)
         for (std::ptrdiff_t i = 0; i < registers && i < steps; ++i)
             add_gaps(x + i * stride, stride * registers, e + i * e_stride, e_stride * registers,
-                     (steps - i + registers - 1) / registers, rows + v, rows[v].spread.lanes + i);
+                     (steps - i + registers - 1) / registers, rows + v, lanes.spread + i * vectors + v);
 }
 
 template <class T> CSOFTMAX_APART Vec<T> entropy(const Row<T>& row) {
-    Exact<T> mean = divide_exactly(row.spread.total, sum_of_terms(row, true));
+    Exact<T> mean = divide_exactly(row.spread, sum_of_terms(row, true));
     return rounded(add_any(log1p_of_positive(rest(row)), mean)) + row.anchor.finite;
 }
 

@@ -64,7 +64,7 @@ CSOFTMAX_INLINE void sum_few(const Vec<T> (&some)[N * M], const Anchor<T> (&anch
             if (apart) row.ties = row.ties + tie(e_j, peak);
             some_terms[j] = apart ? below(e_j, peak) : e_j;
         }
-        row.sum.total = sum_of_few(some_terms);
+        row.sum = sum_of_few(some_terms);
     }
 }
 // (x - max) - offset, of logits that are read once more: rows that lie one after the other as they lie.
@@ -149,8 +149,8 @@ CSOFTMAX_INLINE Vec<Finer<T>> precise_logsumexp(const Finer<T>* x, std::ptrdiff_
         row.again = broadcast(T(1));
         row.max = broadcast(-INFINITE<T>);
         for (std::ptrdiff_t j = 0; j < n; ++j) row.max = max(load(x + j * stride), row.max);
-        row.sum.total = exact(broadcast(T(0)));
-        add_exact_terms(x, stride, n, &row, &row.sum.total);
+        row.sum = exact(broadcast(T(0)));
+        add_exact_terms(x, stride, n, &row, &row.sum);
         return logsumexp_again(row, row.max);
     }
 }

@@ -42,8 +42,8 @@ CSOFTMAX_INLINE void find_some_losses(const Columns<T>& x, const Columns<T>& w, 
             weight = j == 0 ? exact(s) : add_exactly(weight, s);
             spread = j == 0 ? exact(t) : add_exactly(spread, t);
         }
-        row.weight.total = end_sum(weight);
-        row.spread.total = end_sum(spread);
+        row.weight = end_sum(weight);
+        row.spread = end_sum(spread);
     }
     const Vec<T> label = load(samples.label + at);
     Labelled<T> y = {zero, zero, load(samples.class_weight + at), load(samples.scale + at),

@@ -352,7 +352,6 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
                     Py_ssize_t lanes) noexcept nogil:
     cdef Scratch[real] scratch
     scratch.packed = packed
-    scratch.kept_from = 0
     cdef real* x = &scratch.tiles[0][0]
     cdef real at_label[MAX_LANES]
     cdef int64_t labels[MAX_LANES]
@@ -464,7 +463,7 @@ cdef void sum_again(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane, P
         again = again or any_again(rows[v])
     if again:
         for v in range(vectors):
-            clear(rows[v].sum, order_of(tag, fold, p.n, False))
+            rows[v].sum = exact(broadcast(<real> 0))
         sweep_group(scratch, LOGSUMEXP_AGAIN, ADD_UP, p, lane, lanes, rows)
         for v in range(vectors):
             rows[v].factor = logsumexp_again(rows[v], rows[v].factor)
@@ -480,8 +479,8 @@ cdef inline void prepare_writing(Operation operation, Py_ssize_t n, Row[real]* r
     elif operation == ENTROPY:
         row.factor = row_entropy(row[0])
     elif operation == CCE:
-        row.factor = broadcast(<real> 0) - value(row.sum)
+        row.factor = broadcast(<real> 0) - rounded(row.sum)
     elif operation == SOFTMAX_VJP and n <= PLAIN:
-        row.sum.total = exact(row.sum.total.value)
+        row.sum = exact(row.sum.value)
     elif operation == LOG_SOFTMAX_VJP:
-        row.factor = value(row.sum)
+        row.factor = rounded(row.sum)

@@ -203,7 +203,6 @@ cdef void visit_apart(Operation operation, Sweep sweep, const Problem& p,
     cdef Row[real]* row = whole
     cdef bint weighted = sums_more(operation, p)
     cdef int powers = -1
-    scratch.packed = NULL
     if sweep != WRITE:
         row = &part
         start(part, order_of(tag, True, p.n, False), weighted)

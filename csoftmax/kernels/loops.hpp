@@ -81,7 +81,7 @@ CSOFTMAX_APART void find_maxima(const T* x, std::ptrdiff_t stride, std::ptrdiff_
     for (; vectors > 0; --vectors, ++rows, x += W) find_some_maxima<1>(x, stride, steps, rows);
 }
 
-// sum.lanes[i] += up to BLOCK terms, for N registers of rows side by side. `apart`: the peak and its
+// sums += up to BLOCK terms, for N registers of rows side by side. `apart`: the peak and its
 // ties are counted instead of summed.
 template <int count, bool apart, int N, class T>
 CSOFTMAX_INLINE void add_block(const T* e, std::ptrdiff_t stride, const Vec<T> (&peaks)[N],
@@ -99,13 +99,13 @@ CSOFTMAX_INLINE void add_block(const T* e, std::ptrdiff_t stride, const Vec<T> (
 }
 template <bool apart, int N, class T>
 CSOFTMAX_INLINE void add_some_terms(const T* e, std::ptrdiff_t stride, std::ptrdiff_t steps,
-                                    Row<T>* rows, std::ptrdiff_t i) {
+                                    Row<T>* rows, Exact<T>* lanes) {
     Vec<T> peaks[N], ties[N];
     Exact<T> sums[N];
     for (int v = 0; v < N; ++v) {
         peaks[v] = rows[v].anchor.peak.value;
         ties[v] = broadcast(T(0));
-        sums[v] = rows[v].sum.lanes[i];
+        sums[v] = lanes[v];
     }
     for (; steps >= BLOCK; steps -= BLOCK, e += BLOCK * stride)
         add_block<BLOCK, apart>(e, stride, peaks, ties, sums);
@@ -114,32 +114,31 @@ CSOFTMAX_INLINE void add_some_terms(const T* e, std::ptrdiff_t stride, std::ptrd
     if (steps == 2) add_block<2, apart>(e, stride, peaks, ties, sums);
     if (steps == 3) add_block<3, apart>(e, stride, peaks, ties, sums);
     for (int v = 0; v < N; ++v) {
-        rows[v].sum.lanes[i] = sums[v];
+        lanes[v] = sums[v];
         if (apart) rows[v].ties = rows[v].ties + ties[v];  // many at once: 2^24 + 1 is no float
     }
 }
 template <bool apart, class T>
 CSOFTMAX_INLINE void add_all_terms(const T* e, std::ptrdiff_t stride, std::ptrdiff_t steps,
-                                   Order order, Row<T>* rows, std::ptrdiff_t vectors) {
+                                   Order order, Row<T>* rows, std::ptrdiff_t vectors, Exact<T>* lanes) {
     constexpr int N = TOGETHER, W = Vec<T>::LANES;
     const std::ptrdiff_t registers = order.registers;
-    for (std::ptrdiff_t i = 0; i < registers && i < steps; ++i) {
+    for (std::ptrdiff_t i = 0; i < registers && i < steps; ++i, e += stride, lanes += vectors) {
         const std::ptrdiff_t count = (steps - i + registers - 1) / registers;
-        const T* here = e + i * stride;
         std::ptrdiff_t v = 0;
         for (; W > 1 && v + N <= vectors; v += N)  // without lanes there is no column form
-            add_some_terms<apart, N>(here + v * W, stride * registers, count, rows + v, i);
+            add_some_terms<apart, N>(e + v * W, stride * registers, count, rows + v, lanes + v);
         for (; v < vectors; ++v)
-            add_some_terms<apart, 1>(here + v * W, stride * registers, count, rows + v, i);
+            add_some_terms<apart, 1>(e + v * W, stride * registers, count, rows + v, lanes + v);
     }
 }
 template <class T>
 CSOFTMAX_INLINE void add_terms(const T* e, std::ptrdiff_t stride, std::ptrdiff_t steps, bool apart,
-                               Order order, Row<T>* rows, std::ptrdiff_t vectors) {
+                               Order order, Row<T>* rows, std::ptrdiff_t vectors, Exact<T>* lanes) {
     if (apart)
-        add_all_terms<true>(e, stride, steps, order, rows, vectors);
+        add_all_terms<true>(e, stride, steps, order, rows, vectors, lanes);
     else
-        add_all_terms<false>(e, stride, steps, order, rows, vectors);
+        add_all_terms<false>(e, stride, steps, order, rows, vectors, lanes);
 }
 
 // Both at once, the peaks apart, for whole blocks of classes that go to the lanes of a sum in turn: each is added up
@@ -147,7 +146,7 @@ CSOFTMAX_INLINE void add_terms(const T* e, std::ptrdiff_t stride, std::ptrdiff_t
 template <class T>
 CSOFTMAX_APART std::ptrdiff_t add_blocks_of_columns(const T* x, std::ptrdiff_t stride, T* e,
                                                     std::ptrdiff_t e_stride, std::ptrdiff_t steps, Order order,
-                                                    Row<T>* rows, std::ptrdiff_t vectors,
+                                                    Row<T>* rows, std::ptrdiff_t vectors, Exact<T>* lanes,
                                                     Outgoing* outgoing) {
     constexpr int W = Vec<T>::LANES;
     const std::ptrdiff_t registers = order.registers, step = BLOCK * registers;
@@ -157,7 +156,7 @@ CSOFTMAX_APART std::ptrdiff_t add_blocks_of_columns(const T* x, std::ptrdiff_t s
         const Vec<T> peak = anchors[0].peak.value;
         const std::ptrdiff_t ahead = v + 1 < vectors ? W * sizeof(T) : 0;  // to the rows beside these
         Vec<T> ties = broadcast(T(0)), first = ties, second = ties;
-        Exact<T>* lane = rows[v].sum.lanes;
+        Exact<T>* lane = lanes + v;
         const auto add = [&]() CSOFTMAX_INLINED { *lane = add_pairs(*lane, first, second); };
         for (std::ptrdiff_t block = 0; block < whole; block += step)
             for (std::ptrdiff_t i = 0; i < registers; ++i) {
@@ -172,7 +171,7 @@ CSOFTMAX_APART std::ptrdiff_t add_blocks_of_columns(const T* x, std::ptrdiff_t s
                 set_rare_peaks_apart(some, peak, ties);
                 first = some[0] + some[1];
                 second = some[2] + some[3];
-                lane = rows[v].sum.lanes + i;
+                lane = lanes + i * vectors + v;
             }
         add();
         rows[v].ties = rows[v].ties + ties;
@@ -270,15 +269,15 @@ CSOFTMAX_APART void write_log_softmax(const T* x, std::ptrdiff_t stride, T* out,
     });
 }
 
-// sum.lanes[i] += y_j * grad_j, for N registers of rows side by side,
+// lanes += y_j * grad_j, for N registers of rows side by side,
 template <int N, class T>
 CSOFTMAX_INLINE void add_some_products(const T* y, std::ptrdiff_t stride, const T* grad,
                                        std::ptrdiff_t grad_stride, std::ptrdiff_t steps,
-                                       Row<T>* rows, std::ptrdiff_t i) {
+                                       Exact<T>* lanes) {
     constexpr int W = Vec<T>::LANES;
     const Vec<T> zero = broadcast(T(0));
     Exact<T> sums[N];
-    for (int v = 0; v < N; ++v) sums[v] = rows[v].sum.lanes[i];
+    for (int v = 0; v < N; ++v) sums[v] = lanes[v];
     while (steps > 0) {
         Vec<T> s[N], t[N];
         const std::ptrdiff_t count = steps < BLOCK ? steps : BLOCK;
@@ -291,39 +290,40 @@ CSOFTMAX_INLINE void add_some_products(const T* y, std::ptrdiff_t stride, const 
         for (int v = 0; v < N; ++v) sums[v] = add_exactly(sums[v], s[v] + t[v]);
         steps -= count;
     }
-    for (int v = 0; v < N; ++v) rows[v].sum.lanes[i] = end_sum(sums[v]);
+    for (int v = 0; v < N; ++v) lanes[v] = end_sum(sums[v]);
 }
 // and for `vectors` of them.
 template <class T>
 CSOFTMAX_APART void add_products(const T* y, std::ptrdiff_t stride, const T* grad,
                                  std::ptrdiff_t grad_stride, std::ptrdiff_t steps, Order order,
-                                 Row<T>* rows, std::ptrdiff_t vectors) {
+                                 std::ptrdiff_t vectors, Exact<T>* lanes) {
     constexpr int N = TOGETHER, W = Vec<T>::LANES;
     const std::ptrdiff_t registers = order.registers;
-    for (std::ptrdiff_t i = 0; i < registers && i < steps; ++i) {
+    for (std::ptrdiff_t i = 0; i < registers && i < steps; ++i, lanes += vectors) {
         const std::ptrdiff_t count = (steps - i + registers - 1) / registers;
         const T *y_i = y + i * stride, *grad_i = grad + i * grad_stride;
         std::ptrdiff_t v = 0;
         for (; v + N <= vectors; v += N)
             add_some_products<N>(y_i + v * W, stride * registers, grad_i + v * W,
-                                 grad_stride * registers, count, rows + v, i);
+                                 grad_stride * registers, count, lanes + v);
         for (; v < vectors; ++v)
             add_some_products<1>(y_i + v * W, stride * registers, grad_i + v * W,
-                                 grad_stride * registers, count, rows + v, i);
+                                 grad_stride * registers, count, lanes + v);
     }
 }
-// Cross-entropy: weight.lanes[i] += w_j, spread.lanes[i] += w_j (max - x_j), for N registers of rows from lane
+// Cross-entropy: weights += w_j, spreads += w_j (max - x_j), for N registers of rows from lane
 // `at` on and every `registers`-th class from i on,
 template <int N, class T>
 CSOFTMAX_INLINE void add_some_weights(const T* x, std::ptrdiff_t stride, const Weights<T>& w,
-                                      std::ptrdiff_t steps, std::ptrdiff_t registers, Row<T>* rows,
-                                      std::ptrdiff_t at, std::ptrdiff_t i) {
+                                      std::ptrdiff_t steps, std::ptrdiff_t registers, const Row<T>* rows,
+                                      std::ptrdiff_t at, std::ptrdiff_t i, Exact<T>* weight_lanes,
+                                      Exact<T>* spread_lanes) {
     constexpr int W = Vec<T>::LANES;
     Exact<T> weights[N], spreads[N];
     Vec<T> maxima[N];
     for (int v = 0; v < N; ++v) {
-        weights[v] = rows[v].weight.lanes[i];
-        spreads[v] = rows[v].spread.lanes[i];
+        weights[v] = weight_lanes[v];
+        spreads[v] = spread_lanes[v];
         maxima[v] = rows[v].anchor.max;
     }
     std::ptrdiff_t j = i;
@@ -343,22 +343,23 @@ CSOFTMAX_INLINE void add_some_weights(const T* x, std::ptrdiff_t stride, const W
     while (j + (BLOCK - 1) * registers < steps) add_block(std::integral_constant<int, BLOCK>{});
     if (j < steps) add_block(int((steps - j + registers - 1) / registers));
     for (int v = 0; v < N; ++v) {
-        rows[v].weight.lanes[i] = end_sum(weights[v]);
-        rows[v].spread.lanes[i] = end_sum(spreads[v]);
+        weight_lanes[v] = end_sum(weights[v]);
+        spread_lanes[v] = end_sum(spreads[v]);
     }
 }
 // and for `vectors` of them.
 template <class T>
 CSOFTMAX_APART void add_weights(const T* x, std::ptrdiff_t stride, const Weights<T>& w,
-                                std::ptrdiff_t steps, Order order, Row<T>* rows,
-                                std::ptrdiff_t vectors) {
+                                std::ptrdiff_t steps, Order order, const Row<T>* rows,
+                                std::ptrdiff_t vectors, const LaneSums<T>& lanes) {
     constexpr int N = 2, W = Vec<T>::LANES;
     for (std::ptrdiff_t i = 0; i < order.registers && i < steps; ++i) {
+        Exact<T> *weight = lanes.weight + i * vectors, *spread = lanes.spread + i * vectors;
         std::ptrdiff_t v = 0;
         for (; v + N <= vectors; v += N)
-            add_some_weights<N>(x, stride, w, steps, order.registers, rows + v, v * W, i);
+            add_some_weights<N>(x, stride, w, steps, order.registers, rows + v, v * W, i, weight + v, spread + v);
         for (; v < vectors; ++v)
-            add_some_weights<1>(x, stride, w, steps, order.registers, rows + v, v * W, i);
+            add_some_weights<1>(x, stride, w, steps, order.registers, rows + v, v * W, i, weight + v, spread + v);
     }
 }
 // out_j <- y_j * (grad_j - sum(y * grad)), the sum in two words
@@ -371,7 +372,7 @@ CSOFTMAX_APART void write_products(const T* y, std::ptrdiff_t stride, const T* g
     for_columns<TOGETHER>(vectors, streamed, [&](auto how, auto count, std::ptrdiff_t at) CSOFTMAX_INLINED {
         constexpr int M = decltype(count)::value;
         Exact<T> dot[M];
-        for (int v = 0; v < M; ++v) dot[v] = rows[at + v].sum.total;
+        for (int v = 0; v < M; ++v) dot[v] = rows[at + v].sum;
         write_some_columns<M>(
             y + at * W, stride, out + at * W, out_stride, steps, how,
             [&](auto& some, std::ptrdiff_t j) CSOFTMAX_INLINED {

@@ -60,7 +60,7 @@ CSOFTMAX_INLINE Vec<T> find_loss(Row<T>& row, bool weighted, bool label, const L
                                  Vec<T>& at_label) {
     const Vec<T> zero = broadcast(T(0)), finite = row.anchor.finite;
     const Exact<T> others = rest(row), log = log1p_of_positive(others);
-    const Vec<T> weight = weighted ? value(row.weight) : zero, rests = rounded(others);
+    const Vec<T> weight = weighted ? rounded(row.weight) : zero, rests = rounded(others);
     const Vec<T> a = label ? y.class_weight * y.kept : zero;
     // without weights nothing but a NaN among the terms, which a label of no weight must not hide
     Vec<T> loss = (weighted ? weighted_loss(row, log) : zero * rounded(log)) + finite;
@@ -70,7 +70,7 @@ CSOFTMAX_INLINE Vec<T> find_loss(Row<T>& row, bool weighted, bool label, const L
     row.factor = row.total * y.scale;
     row.peak = dominant_peak(row, rests);
     fold_factor(row);
-    const Vec<T> below = value(row.sum) + (row.ties - broadcast(T(1))) * row.anchor.peak.value;
+    const Vec<T> below = rounded(row.sum) + (row.ties - broadcast(T(1))) * row.anchor.peak.value;
     row.lack = divide(below, row.divisor) * row.factor;
     if (label) {
         const Vec<T> w = y.class_weight * y.spread, minus_scale = zero - y.scale;

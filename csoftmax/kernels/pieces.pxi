@@ -61,7 +61,6 @@ cdef void take_step_of_group(Row[real]* rows, real* at_label, Step step, const P
     cdef Problem p = whole
     cdef Py_ssize_t W = lanes_of(at_label), lanes = min(p.group, p.lanes - lane), v
     p.width = (lanes + W - 1) // W * W
-    scratch.packed = NULL
     if step == ADD_PIECE:
         sweep_classes(scratch, CROSS_ENTROPY, MAXIMUM, p, lane, lanes, first, last, rows)
         for v in range(p.width // W):

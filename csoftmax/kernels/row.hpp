@@ -50,8 +50,8 @@ template <class T> struct Row {
     Vec<T> max;
     Anchor<T> anchor;
     Vec<T> ties;                // how many terms reach the peak
-    LaneSum<T> sum;             // of the terms below the peak, or what else the kernel sums
-    LaneSum<T> weight, spread;  // cross-entropy: sum of w, and of w (max - x)
+    Exact<T> sum;               // of the terms below the peak, or what else the kernel sums
+    Exact<T> weight, spread;    // cross-entropy: sum of w, and of w (max - x)
     Divisor<T> divisor;         // for the writing sweep: the sum of all terms,
     Vec<T> factor, offset;      // and what else it multiplies with and subtracts
     Vec<T> total, lack, peak;   // cross-entropy: sum(w), scale * sum(w) (1 - p_max), dominant_peak
@@ -71,19 +71,16 @@ template <class T> CSOFTMAX_INLINE void start(Row<T>& row, Order order, bool wei
     row.ties = zero;
     if (order.fold)  // what is taken along from row to row, needed or not
         row.factor = row.offset = row.total = row.lack = row.peak = row.again = zero;
-    clear(row.sum, order);
-    if (weighted) {
-        clear(row.weight, order);
-        clear(row.spread, order);
-    }
+    row.sum = exact(zero);
+    if (weighted) row.weight = row.spread = row.sum;
 }
 
-template <class T> CSOFTMAX_INLINE void take(T (&words)[2], const LaneSum<T>& sum) {
-    words[0] = lane(sum.total.value, 0);
-    words[1] = lane(sum.total.error, 0);
+template <class T> CSOFTMAX_INLINE void take(T (&words)[2], const Exact<T>& sum) {
+    words[0] = lane(sum.value, 0);
+    words[1] = lane(sum.error, 0);
 }
-template <class T> CSOFTMAX_INLINE void add(LaneSum<T>& sum, const T (&words)[2]) {
-    sum.total = add_any(sum.total, {broadcast(words[0]), broadcast(words[1])});
+template <class T> CSOFTMAX_INLINE void add(Exact<T>& sum, const T (&words)[2]) {
+    sum = add_any(sum, {broadcast(words[0]), broadcast(words[1])});
 }
 template <class T> CSOFTMAX_INLINE ChunkOfRow<T> take_chunk(const Row<T>& row, bool weighted) {
     ChunkOfRow<T> c;
@@ -107,11 +104,24 @@ CSOFTMAX_INLINE void add_chunk(Row<T>& row, const ChunkOfRow<T>& c, bool weighte
     }
 }
 
-template <class T> CSOFTMAX_INLINE void end_chunk(Row<T>& row, Order order, bool weighted) {
-    end_chunk(row.sum, order);
+// Before and after the classes of a chunk are added up, for `vectors` registers of rows.
+template <class T>
+CSOFTMAX_INLINE void begin_chunk(const LaneSums<T>& lanes, Order order, bool weighted, std::ptrdiff_t vectors) {
+    clear(lanes.sum, order, vectors);
     if (weighted) {
-        end_chunk(row.weight, order);
-        end_chunk(row.spread, order);
+        clear(lanes.weight, order, vectors);
+        clear(lanes.spread, order, vectors);
+    }
+}
+template <class T>
+CSOFTMAX_INLINE void end_chunk(const LaneSums<T>& lanes, Order order, bool weighted, Row<T>* rows,
+                               std::ptrdiff_t vectors) {
+    for (std::ptrdiff_t v = 0; v < vectors; ++v) {
+        end_chunk(lanes.sum + v, vectors, order, rows[v].sum);
+        if (weighted) {
+            end_chunk(lanes.weight + v, vectors, order, rows[v].weight);
+            end_chunk(lanes.spread + v, vectors, order, rows[v].spread);
+        }
     }
 }
 
@@ -164,7 +174,7 @@ template <class T> CSOFTMAX_INLINE void lower_terms(Row<T>& row, int powers) {
     if (powers == 0) return;
     const Vec<T> scale = broadcast(std::ldexp(T(1), -powers));
     row.anchor.round = row.anchor.round - broadcast(T(powers));
-    for (Exact<T>* a : {&row.anchor.peak, &row.sum.total}) *a = {a->value * scale, a->error * scale};
+    for (Exact<T>* a : {&row.anchor.peak, &row.sum}) *a = {a->value * scale, a->error * scale};
 }
 // After the sweep for the maximum of a piece: what was summed before, relative to the new anchor. A row
 // along its registers (fold) has its sums in lane 0, and gets its maximum in all lanes.
@@ -179,23 +189,23 @@ template <class T> CSOFTMAX_APART void raise_anchor(Row<T>& row, bool fold, bool
     Exact<T> peaks = two_product(row.ties, before.peak.value);
     peaks.error = peaks.error + row.ties * before.peak.error;
     const Exact<T> sum = multiply_exactly(
-        add_any(row.sum.total, peaks),
+        add_any(row.sum, peaks),
         divide_exactly(term_exactly(before.max, row.anchor), before.peak));
-    row.sum.total.value = choose(grown, sum.value, row.sum.total.value);
-    row.sum.total.error = choose(grown, sum.error, row.sum.total.error);
+    row.sum.value = choose(grown, sum.value, row.sum.value);
+    row.sum.error = choose(grown, sum.error, row.sum.error);
     row.ties = choose(grown, zero, row.ties);
     if (!weighted) return;
     // Scaled down, as the halves of two_product must not overflow.
     const Vec<T> down = broadcast(T(0x1p-32)), up = broadcast(T(0x1p+32));
     const Exact<T> gap = two_sum(row.max * down, Vec<T>{-before.max.v} * down);
-    const Exact<T> scaled = multiply_exactly(row.weight.total, gap);
+    const Exact<T> scaled = multiply_exactly(row.weight, gap);
     const Exact<T> gaps = without_overflow(Exact<T>{scaled.value * up, scaled.error * up});
-    const Vec<T> weight = choose(grown, row.weight.total.value, zero);
+    const Vec<T> weight = choose(grown, row.weight.value, zero);
     const auto nothing = abs(weight) <= zero;
-    const Exact<T> spread = add_any(row.spread.total, {choose(nothing, zero, gaps.value),
+    const Exact<T> spread = add_any(row.spread, {choose(nothing, zero, gaps.value),
                                                        choose(nothing, zero, gaps.error)});
-    row.spread.total.value = choose(grown, spread.value, row.spread.total.value);
-    row.spread.total.error = choose(grown, spread.error, row.spread.total.error);
+    row.spread.value = choose(grown, spread.value, row.spread.value);
+    row.spread.error = choose(grown, spread.error, row.spread.error);
 }
 
 // Rows that lie along registers are swept one by one, in a Row whose lanes all belong to it. What
@@ -230,7 +240,7 @@ CSOFTMAX_INLINE void spread_anchor(const Row<T>& rows, int i, Order order, bool 
 template <class T> CSOFTMAX_INLINE void spread_result(const Row<T>& rows, int i, Row<T>& row) {
     row.max = spread(rows.max, i);
     row.anchor = spread(rows.anchor, i);
-    row.sum.total = spread(rows.sum.total, i);
+    row.sum = spread(rows.sum, i);
     row.divisor = spread(rows.divisor, i);
     row.factor = spread(rows.factor, i);
     row.offset = spread(rows.offset, i);
@@ -242,9 +252,9 @@ template <class T> CSOFTMAX_INLINE void spread_result(const Row<T>& rows, int i,
 template <class T> CSOFTMAX_INLINE void gather_maximum(Row<T>& rows, int i, const Row<T>& row) {
     set_lane(rows.max, i, lane(max_lanes(row.max), 0));
 }
-template <class T> CSOFTMAX_INLINE void gather(LaneSum<T>& sums, int i, const LaneSum<T>& sum) {
-    set_lane(sums.total.value, i, lane(sum.total.value, 0));
-    set_lane(sums.total.error, i, lane(sum.total.error, 0));
+template <class T> CSOFTMAX_INLINE void gather(Exact<T>& sums, int i, const Exact<T>& sum) {
+    set_lane(sums.value, i, lane(sum.value, 0));
+    set_lane(sums.error, i, lane(sum.error, 0));
 }
 template <class T>
 CSOFTMAX_INLINE void gather_sums(Row<T>& rows, int i, bool weighted, const Row<T>& row) {
@@ -295,9 +305,9 @@ template <class T> CSOFTMAX_INLINE Vec<T> gap(Vec<T> w, Vec<T> x, Vec<T> max) {
 }
 // sum of w (log(sum(exp(x))) - x), the logarithm being max + log.
 template <class T> CSOFTMAX_INLINE Vec<T> weighted_loss(const Row<T>& row, Exact<T> log) {
-    const Exact<T>& weight = row.weight.total;
+    const Exact<T>& weight = row.weight;
     Exact<T> product = multiply_exactly(weight, log);
-    return rounded(add_any(row.spread.total, without_overflow(product)));
+    return rounded(add_any(row.spread, without_overflow(product)));
 }
 
 // a b, and 0 where a is 0 though b may be infinite or NaN.
@@ -335,7 +345,7 @@ template <class T> CSOFTMAX_INLINE Vec<T> minus_ratio(Vec<T> x, Vec<T> y) {
 // The sum of all terms, NaN where the maximum is not finite. What the rounding of the maximum's own
 // term has lost counts even where that was summed with the others.
 template <class T> CSOFTMAX_INLINE Exact<T> sum_of_terms(const Row<T>& row, bool apart) {
-    Exact<T> sum = row.sum.total;
+    Exact<T> sum = row.sum;
     if (apart) {
         Exact<T> peaks = two_product(row.ties, row.anchor.peak.value);
         sum = add_exactly(sum, peaks.value);
@@ -361,7 +371,7 @@ template <class T> CSOFTMAX_INLINE void fold_factor(Row<T>& row) {
 
 // Sum of exp(x - max) over all entries but one maximum.
 template <class T> CSOFTMAX_INLINE Exact<T> rest(const Row<T>& row) {
-    return add_exactly(divide_exactly(row.sum.total, row.anchor.peak),
+    return add_exactly(divide_exactly(row.sum, row.anchor.peak),
                        row.ties - broadcast(T(1)));
 }
 
@@ -417,9 +427,9 @@ inline void add_exact_terms(const T* x, std::ptrdiff_t stride, std::ptrdiff_t st
 
 // `usual`, but what the second sum gives where that was taken.
 template <class T> CSOFTMAX_INLINE Vec<T> logsumexp_again(const Row<T>& row, Vec<T> usual) {
-    Exact<T> above = add_exactly(row.sum.total, broadcast(T(-1)));
+    Exact<T> above = add_exactly(row.sum, broadcast(T(-1)));
     Vec<T> precise = rounded(log1p(two_sum(above.value, above.error)));
-    precise = choose(row.max >= broadcast(INFINITE<T>), row.max + row.sum.total.value, precise);
+    precise = choose(row.max >= broadcast(INFINITE<T>), row.max + row.sum.value, precise);
     return choose(row.again > broadcast(T(0)), precise, usual);
 }
 

@@ -455,7 +455,7 @@ CSOFTMAX_INLINE void write_row(const T* x, const T* y, T* out, std::ptrdiff_t n,
     const Anchor<T> anchors[1] = {spread(rows.anchor, i)};
     const Gradient<T> gradient(rows, i);
     const Vec<T> maximum = spread(rows.max, i);
-    const Exact<T> sum = spread(rows.sum.total, i);
+    const Exact<T> sum = spread(rows.sum, i);
     const Vec<T> scale = broadcast(source == TERMS_ASIDE ? std::ldexp(T(1), -powers) : T(1));
     struct Two {
         Vec<T> x, y;

@@ -189,12 +189,12 @@ CSOFTMAX_INLINE void sweep_register_of_rows(Sweep sweep, const Problem& p, std::
             add_terms_of_rows<apart, gaps, keeps>(p, lane, int(lanes), j0, n, short_rows, terms, later, sooner, rows,
                                                   traffic, sum, one_word, spreads, ties);
         }
-        auto add_to = [&](LaneSum<T>& all, Exact<T>(&lane_sums)[W]) {
+        auto add_to = [&](Exact<T>& all, Exact<T>(&lane_sums)[W]) {
             const Exact<T> s = across_rows<PIECE<T>>(lane_sums, int(lanes), add_any<T>);
-            all.total = whole ? s : add_any(all.total, s);
+            all = whole ? s : add_any(all, s);
         };
         if (short_rows)
-            rows.sum.total = sum_across_rows(one_word, int(lanes));
+            rows.sum = sum_across_rows(one_word, int(lanes));
         else
             add_to(rows.sum, sum);
         if (weighted) add_to(rows.weight, weight);

@@ -49,15 +49,14 @@ cdef extern from "summation.hpp" namespace "csoftmax" nogil:
     const Py_ssize_t CHUNK, FEW, PLAIN
     enum:
         BLOCK
-    cdef cppclass LaneSum[T]:
-        Exact[T]* lanes
-        Exact[T] total
+    cdef cppclass LaneSums[T]:
+        Exact[T]* sum
+        Exact[T]* weight
+        Exact[T]* spread
     cdef cppclass Order:
         bint fold
         int registers
-    void clear[T](LaneSum[T]&, Order)
     Order order_of[T](const T*, bint fold, ptrdiff_t n, bint products)
-    Vec[T] value[T](const LaneSum[T]&)
 
 cdef extern from "row.hpp" namespace "csoftmax" nogil:
     cdef cppclass Divisor[T]:
@@ -66,7 +65,7 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
         Vec[T] max
         Anchor[T] anchor
         Vec[T] ties
-        LaneSum[T] sum, weight, spread
+        Exact[T] sum, weight, spread
         Divisor[T] divisor
         Vec[T] factor, offset, total, lack, peak, again
     cdef cppclass ChunkOfRow[T]:
@@ -75,7 +74,8 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     void start[T](Row[T]&, Order, bint weighted)
     ChunkOfRow[T] take_chunk[T](const Row[T]&, bint weighted)
     void add_chunk[T](Row[T]&, const ChunkOfRow[T]&, bint weighted)
-    void end_chunk[T](Row[T]&, Order, bint weighted)
+    void begin_chunk[T](const LaneSums[T]&, Order, bint weighted, ptrdiff_t vectors)
+    void end_chunk[T](const LaneSums[T]&, Order, bint weighted, Row[T]*, ptrdiff_t vectors)
     void set_anchor_so_far[T](Row[T]&)
     int powers_below[T](const Row[T]& so_far, const Row[T]& whole)
     void lower_terms[T](Row[T]&, int powers)
@@ -112,13 +112,13 @@ cdef extern from "loops.hpp" namespace "csoftmax" nogil:
                        const Row[T]* rows, ptrdiff_t vectors, Outgoing*)
     void find_maxima[T](const T* x, ptrdiff_t stride, ptrdiff_t steps, Row[T]*, ptrdiff_t vectors)
     ptrdiff_t add_blocks_of_columns[T](const T* x, ptrdiff_t stride, T* e, ptrdiff_t e_stride, ptrdiff_t steps,
-                                       Order, Row[T]*, ptrdiff_t vectors, Outgoing*)
+                                       Order, Row[T]*, ptrdiff_t vectors, Exact[T]* lanes, Outgoing*)
     void add_terms[T](const T* e, ptrdiff_t stride, ptrdiff_t steps, bint apart, Order, Row[T]*,
-                      ptrdiff_t vectors)
+                      ptrdiff_t vectors, Exact[T]* lanes)
     void add_products[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride,
-                         ptrdiff_t steps, Order, Row[T]*, ptrdiff_t vectors)
-    void add_weights[T](const T* x, ptrdiff_t stride, const Weights[T]&, ptrdiff_t steps, Order, Row[T]*,
-                        ptrdiff_t vectors)
+                         ptrdiff_t steps, Order, ptrdiff_t vectors, Exact[T]* lanes)
+    void add_weights[T](const T* x, ptrdiff_t stride, const Weights[T]&, ptrdiff_t steps, Order, const Row[T]*,
+                        ptrdiff_t vectors, const LaneSums[T]&)
     void write_products[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride, T* out,
                            ptrdiff_t out_stride, ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors,
                            bint streamed)
@@ -177,6 +177,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t unit)
     cdef cppclass Scratch[T]:
         T tiles[2][4096]
+        LaneSums[T] lanes
         T* packed
         ptrdiff_t kept_from
     void load_tile[T](T* tile, const View&, ptrdiff_t lane, ptrdiff_t lanes,
@@ -286,7 +287,7 @@ cdef extern from "kernels.hpp" namespace "csoftmax" nogil:
 
 cdef extern from "entropy.hpp" namespace "csoftmax" nogil:
     void add_entropy[T](const T* x, ptrdiff_t stride, const T* e, ptrdiff_t e_stride,
-                        ptrdiff_t steps, Order, Row[T]*, ptrdiff_t vectors)
+                        ptrdiff_t steps, Order, const Row[T]*, ptrdiff_t vectors, const LaneSums[T]&)
     Vec[T] row_entropy "csoftmax::entropy"[T](const Row[T]&)
 
 cdef extern from "topk.hpp" namespace "csoftmax" nogil:

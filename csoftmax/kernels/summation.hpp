@@ -1,4 +1,4 @@
-// summation.hpp - LaneSum<T>: a sum along the classes whose bits do not depend on the layout.
+// summation.hpp - sums along the classes whose bits do not depend on the layout.
 //
 // The terms of a row, numbered j = 0, 1, ..., are added in one order whatever holds them:
 //   term j goes to lane j mod LANES; in rows of up to FEW terms, all go to lane 0, unless they are products;
@@ -18,9 +18,10 @@ namespace csoftmax {
 
 constexpr int CHUNK = 4096, BLOCK = 4, FEW = 31, PLAIN = 32;
 
-template <class T> struct LaneSum {
-    Exact<T> lanes[Vec<T>::LANES];
-    Exact<T> total;
+// The lanes of what is summed of a chunk: lane i of register v of the rows is number i * vectors + v. The terms, or
+// what else the kernel sums; for cross-entropy w, and w (max - x).
+template <class T> struct LaneSums {
+    Exact<T> *sum, *weight, *spread;
 };
 
 // How a row of n terms, or products, is summed: along the lanes of a register or not, in how many registers,
@@ -34,35 +35,29 @@ template <class T> CSOFTMAX_INLINE Order order_of(const T*, bool fold, std::ptrd
     return {fold, fold || (n <= FEW && !products) ? 1 : Vec<T>::LANES, n <= CHUNK};
 }
 
-template <class T> CSOFTMAX_INLINE void clear(LaneSum<T>& s, Order order) {
-    const Vec<T> zero = broadcast(T(0));
-    for (int i = 0; i < order.registers; ++i) s.lanes[i].value = s.lanes[i].error = zero;
-    s.total.value = s.total.error = zero;
+template <class T> CSOFTMAX_INLINE void clear(Exact<T>* lanes, Order order, std::ptrdiff_t vectors) {
+    for (std::ptrdiff_t i = 0; i < order.registers * vectors; ++i) lanes[i] = exact(broadcast(T(0)));
 }
 
-template <class T> CSOFTMAX_INLINE void end_chunk(LaneSum<T>& s, Order order) {
+// total += the lanes of one register of rows, which are `vectors` apart.
+template <class T>
+CSOFTMAX_INLINE void end_chunk(Exact<T>* lanes, std::ptrdiff_t vectors, Order order, Exact<T>& total) {
     constexpr int HALF = Vec<T>::LANES / 2;
     if (order.fold)
-        s.lanes[0] = across_lanes<HALF>(s.lanes[0], add_any<T>);
+        lanes[0] = across_lanes<HALF>(lanes[0], add_any<T>);
     else if (order.registers > 1)
         for (int half = HALF; half > 0; half /= 2)
             for (int i = 0; i < half; ++i)
-                s.lanes[i] = add_any(s.lanes[i], s.lanes[i + half]);
-    if (order.whole) {
-        s.total = s.lanes[0];
-        return;
-    }
-    s.total = add_any(s.total, s.lanes[0]);
-    for (int i = 0; i < order.registers; ++i) s.lanes[i] = exact(broadcast(T(0)));
+                lanes[i * vectors] = add_any(lanes[i * vectors], lanes[(i + half) * vectors]);
+    total = order.whole ? lanes[0] : add_any(total, lanes[0]);
 }
 
 // The same without errors, of a row that is one chunk.
-template <class T> CSOFTMAX_INLINE void end_plainly(LaneSum<T>& s, Order order) {
-    for (int half = order.registers / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; ++i) s.lanes[i].value = s.lanes[i].value + s.lanes[i + half].value;
-    s.total = exact(s.lanes[0].value);
+template <class T> CSOFTMAX_INLINE Exact<T> end_plainly(Exact<T>* lanes, std::ptrdiff_t vectors, int registers) {
+    for (int half = registers / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i)
+            lanes[i * vectors].value = lanes[i * vectors].value + lanes[(i + half) * vectors].value;
+    return exact(lanes[0].value);
 }
-
-template <class T> CSOFTMAX_INLINE Vec<T> value(const LaneSum<T>& s) { return rounded(s.total); }
 
 }  // namespace csoftmax

@@ -42,7 +42,7 @@ cdef inline bint sums_more(Operation operation, const Problem& p) noexcept nogil
 cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ssize_t stride,
                         Py_ssize_t y_stride, Weights[real] w, real* e, Py_ssize_t e_stride,
                         Py_ssize_t steps, bint weighted, Order order, Row[real]* rows,
-                        Py_ssize_t vectors, Outgoing* outgoing) noexcept nogil:
+                        Py_ssize_t vectors, const LaneSums[real]& lanes, Outgoing* outgoing) noexcept nogil:
     # `steps` registers of classes of `vectors` registers of rows. The terms go to e, strip by strip, if anything
     # reads them there.
     cdef Py_ssize_t W = lanes_of(x), first = 0, count, done, v
@@ -50,7 +50,7 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
     while first < steps:
         count = min(strip, steps - first)
         if operation == CROSS_ENTROPY and weighted:
-            add_weights(x, stride, w, count, order, rows, vectors)
+            add_weights(x, stride, w, count, order, rows, vectors, lanes)
             w.data += count * w.stride
         if not takes_pair(operation) and operation != LOGSUMEXP_AGAIN:
             done = 0
@@ -60,17 +60,19 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
                 if operation != SOFTMAX:
                     done = add_blocks_of_columns(
                         x, stride, e if keeps_terms(operation) or operation == ENTROPY else NULL, e_stride, count,
-                        order, rows, vectors, outgoing)
+                        order, rows, vectors, lanes.sum, outgoing)
                 find_terms(x + done * stride, stride, e + done * e_stride, e_stride, count - done, rows, vectors,
                            outgoing)
-            add_terms(e + done * e_stride, e_stride, count - done, operation != SOFTMAX, order, rows, vectors)
+            add_terms(e + done * e_stride, e_stride, count - done, operation != SOFTMAX, order, rows, vectors,
+                      lanes.sum)
             if operation == ENTROPY:
-                add_entropy(x, stride, e, e_stride, count, order, rows, vectors)
+                add_entropy(x, stride, e, e_stride, count, order, rows, vectors, lanes)
         elif operation == SOFTMAX_VJP:
-            add_products(x, stride, y, y_stride, count, order, rows, vectors)
+            add_products(x, stride, y, y_stride, count, order, vectors, lanes.sum)
         else:
             for v in range(vectors):
-                add_lanes(operation, x + v * W, y + v * W, stride, y_stride, count, order, rows + v)
+                add_lanes(operation, x + v * W, y + v * W, stride, y_stride, count, order, rows + v, vectors,
+                          lanes.sum + v)
         x += count * stride
         y += count * y_stride
         e += count * e_stride
@@ -79,17 +81,18 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
 
 cdef inline void add_lanes(Operation operation, const real* x, const real* y, Py_ssize_t stride,
                            Py_ssize_t y_stride, Py_ssize_t steps, Order order,
-                           Row[real]* row) noexcept nogil:
+                           const Row[real]* row, Py_ssize_t vectors, Exact[real]* lanes) noexcept nogil:
     # One register of rows, each lane of its sums on its own; but no terms.
     cdef Py_ssize_t registers = order.registers, i, count
     for i in range(min(registers, steps)):
         count = (steps - i + registers - 1) // registers
         if operation == LOG_SOFTMAX_VJP:
-            add_entries(y, y_stride * registers, count, row.sum.lanes + i)
+            add_entries(y, y_stride * registers, count, lanes)
         elif operation == CCE:
-            add_cce(x, stride * registers, y, y_stride * registers, count, row.sum.lanes + i)
+            add_cce(x, stride * registers, y, y_stride * registers, count, lanes)
         else:
-            add_exact_terms(x, stride * registers, count, row, row.sum.lanes + i)
+            add_exact_terms(x, stride * registers, count, row, lanes)
+        lanes += vectors
         x += stride
         y += y_stride
 
@@ -103,14 +106,16 @@ cdef inline void write_result(Operation operation, const real* x, const real* y,
         write_cce_gradient(x, stride, y, y_stride, out, out_stride, steps)
 
 
-cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep sweep,
-                                const Problem& p, Py_ssize_t lane, Py_ssize_t j0, Py_ssize_t j1,
+cdef inline void visit_directly(Scratch[real]& scratch, Operation operation, Sweep sweep, const Problem& p,
+                                Py_ssize_t lane, Py_ssize_t j0, Py_ssize_t j1,
                                 Row[real]* rows) noexcept nogil:
     # The classes j0 <= j < j1 of a group of columns, in the operands' own memory. The terms are kept
     # where the result goes, or put into the tile e and forgotten; target weights are made in the
     # tile y.
     cdef bint weighted = operation == CROSS_ENTROPY and has_weights(p)
     cdef bint keep = keeps_terms(operation) and not p.piecewise
+    cdef real* e = &scratch.tiles[0][0]
+    cdef real* y = &scratch.tiles[1][0]
     cdef Py_ssize_t W = lanes_of(y), size = sizeof(real)
     cdef const real* x = <const real*> (p.x.data + lane * p.x.lane_stride + j0 * p.x.class_stride)
     cdef const real* second = y
@@ -136,20 +141,20 @@ cdef inline void visit_directly(real* e, real* y, Operation operation, Sweep swe
         p.y.class_stride // size if takes_pair(operation) else 0, w,
         e, p.out.class_stride // size if e == out else p.width,
         out, p.out.class_stride // size, j1 - j0, keep, weighted, order_for(operation, p),
-        rows, p.width // W, p.streamed, p.outgoing)
+        rows, p.width // W, scratch.lanes, p.streamed, p.outgoing)
 
 
 cdef inline void sweep_registers(Operation operation, Sweep sweep, const real* x, const real* y,
                                  Py_ssize_t stride, Py_ssize_t y_stride, const Weights[real]& w,
                                  real* e, Py_ssize_t e_stride, real* out, Py_ssize_t out_stride,
                                  Py_ssize_t steps, bint kept, bint weighted, Order order,
-                                 Row[real]* rows, Py_ssize_t vectors, bint streamed,
+                                 Row[real]* rows, Py_ssize_t vectors, const LaneSums[real]& lanes, bint streamed,
                                  Outgoing* outgoing) noexcept nogil:
     cdef Py_ssize_t W = lanes_of(x), v
     streamed = streamed and <Py_ssize_t> out % LINE == 0
     if sweep == ADD_UP:
         add_up(operation, x, y, stride, y_stride, w, e, e_stride, steps, weighted, order, rows,
-               vectors, outgoing)
+               vectors, lanes, outgoing)
     elif sweep == MAXIMUM:
         find_maxima(x, stride, steps, rows, vectors)
     elif operation == SOFTMAX:
@@ -174,7 +179,7 @@ cdef inline bint writes_columns(Operation operation, const Problem& p, Py_ssize_
 
 cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, Sweep sweep,
                             const Problem& p, Py_ssize_t lane, Py_ssize_t lanes, Py_ssize_t j0,
-                            Py_ssize_t j1, Row[real]* rows) noexcept nogil:
+                            Py_ssize_t j1, Row[real]* rows, const LaneSums[real]& lane_sums) noexcept nogil:
     # The classes j0 <= j < j1 of one group, by way of the tiles x and y; `loaded`: they hold what
     # the sweep before left there.
     cdef bint fold = p.width == 1
@@ -208,7 +213,7 @@ cdef inline void visit_tile(real* x, real* y, bint loaded, Operation operation, 
         out_stride = p.out.class_stride // <Py_ssize_t> sizeof(real)
         stored = False
     sweep_registers(operation, sweep, x, y, stride, stride, w, x if keeps_terms(operation) else y,
-                    stride, out, out_stride, steps, keep, weighted, order, rows, vectors,
+                    stride, out, out_stride, steps, keep, weighted, order, rows, vectors, lane_sums,
                     p.streamed and not stored, p.outgoing)
     if sweep == WRITE and stored:
         store_tile(x, p.out, lane, lanes, j0, j1, p.width,
@@ -223,23 +228,22 @@ cdef inline void visit(Scratch[real]& scratch, Operation operation, Sweep sweep,
     cdef bint fold = p.width == 1
     cdef real* x = &scratch.tiles[0][0]
     cdef real* y = &scratch.tiles[1][0]
-    cdef bint loaded = swept_before and p.n <= p.tile_classes, weighted
-    cdef Py_ssize_t v
-    cdef Order order
+    cdef bint loaded = swept_before and p.n <= p.tile_classes, weighted = sums_more(operation, p)
+    cdef Py_ssize_t vectors = 1 if fold else p.width // lanes_of(x)
+    cdef Order order = order_for(operation, p)
+    if sweep == ADD_UP and j0 % CHUNK == 0:
+        begin_chunk(scratch.lanes, order, weighted, vectors)
     if p.direct and lanes == p.width:
-        visit_directly(x, y, operation, sweep, p, lane, j0, j1, rows)
+        visit_directly(scratch, operation, sweep, p, lane, j0, j1, rows)
     else:
         if scratch.packed != NULL:
             x = scratch.packed + j0 * p.width
             loaded = swept_before
             if tiles_of(operation, p) == 2:
                 y = scratch.packed + (p.n + j0) * p.width
-        visit_tile(x, y, loaded, operation, sweep, p, lane, lanes, j0, j1, rows)
+        visit_tile(x, y, loaded, operation, sweep, p, lane, lanes, j0, j1, rows, scratch.lanes)
     if sweep == ADD_UP and (j1 % CHUNK == 0 or j1 == p.n):
-        order = order_for(operation, p)
-        weighted = sums_more(operation, p)
-        for v in range(1 if fold else p.width // lanes_of(x)):
-            end_chunk(rows[v], order, weighted)
+        end_chunk(scratch.lanes, order, weighted, rows, vectors)
 
 
 cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep sweep,

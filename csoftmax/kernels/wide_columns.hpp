@@ -35,14 +35,14 @@ CSOFTMAX_INLINE Vec<T> block_of_columns(const T* y, std::ptrdiff_t stride, const
     return chains[0] + chains[1];
 }
 
-// sums.lanes[i] += those.
+// sums += those.
 template <bool plain, int count, class T>
 CSOFTMAX_INLINE void add_block_of_columns(const T* y, std::ptrdiff_t stride, const T* grad,
                                           std::ptrdiff_t grad_stride, std::ptrdiff_t head,
-                                          std::ptrdiff_t lanes, LaneSum<T>* sums, int i) {
+                                          std::ptrdiff_t lanes, Exact<T>* sums) {
     for_registers_of_rows<T>(head, lanes, [&](std::ptrdiff_t at, std::ptrdiff_t v) CSOFTMAX_INLINED {
         const Vec<T> block = block_of_columns<count>(y + at, stride, grad + at, grad_stride);
-        Exact<T>& sum = sums[v].lanes[i];
+        Exact<T>& sum = sums[v];
         if (plain)
             sum.value = sum.value + block;
         else
@@ -59,12 +59,13 @@ template <class Visit> CSOFTMAX_INLINE void with_block(std::ptrdiff_t count, Vis
     if (count == 1) visit(std::integral_constant<int, 1>{});
 }
 
-// sums.total <- y_j * grad_j for so few classes that each lane has a block of them: two lanes at a time, which
+// totals <- y_j * grad_j for so few classes that each lane has a block of them: two lanes at a time, which
 // are added first.
 template <class T>
 CSOFTMAX_APART void add_few_columns(const T* y, std::ptrdiff_t stride, const T* grad,
                                     std::ptrdiff_t grad_stride, std::ptrdiff_t n, std::ptrdiff_t head,
-                                    std::ptrdiff_t lanes, LaneSum<T>* sums) {
+                                    std::ptrdiff_t lanes, Exact<T>* sums, std::ptrdiff_t vectors,
+                                    Exact<T>* totals) {
     constexpr std::ptrdiff_t W = Vec<T>::LANES, HALF = W / 2;
     for (std::ptrdiff_t i = 0; i < HALF && i < n; ++i) {
         const std::ptrdiff_t count = (n - i + W - 1) / W, other = std::max<std::ptrdiff_t>(0, n - i - HALF + W - 1) / W;
@@ -75,7 +76,7 @@ CSOFTMAX_APART void add_few_columns(const T* y, std::ptrdiff_t stride, const T* 
                 if (second.value > 0)
                     sum = sum + block_of_columns<second.value>(y_i + HALF * stride, W * stride,
                                                                grad_i + HALF * grad_stride, W * grad_stride);
-                sums[v].lanes[i].value = sum;
+                sums[i * vectors + v].value = sum;
             });
         };
         with_block(count, [&](auto first) CSOFTMAX_INLINED {
@@ -86,27 +87,32 @@ CSOFTMAX_APART void add_few_columns(const T* y, std::ptrdiff_t stride, const T* 
         });
     }
     for_registers_of_rows<T>(head, lanes, [&](std::ptrdiff_t, std::ptrdiff_t v) {
-        end_plainly(sums[v], {false, int(HALF), true});
+        totals[v] = end_plainly(sums + v, vectors, int(HALF));
     });
 }
 
-// sums.total += y_j * grad_j for a chunk of classes.
+// totals += y_j * grad_j for a chunk of classes.
 template <bool plain, class T>
 CSOFTMAX_APART void add_chunk_of_columns(const T* y, std::ptrdiff_t stride, const T* grad,
                                          std::ptrdiff_t grad_stride, std::ptrdiff_t n,
                                          std::ptrdiff_t head, std::ptrdiff_t lanes, Order order,
-                                         LaneSum<T>* sums) {
+                                         Exact<T>* sums, std::ptrdiff_t vectors, Exact<T>* totals) {
     const std::ptrdiff_t apart = order.registers;  // classes that are added to the same lane
+    clear(sums, order, vectors);
     for (std::ptrdiff_t block = 0; block < n; block += BLOCK * apart)
         for (std::ptrdiff_t j = block; j < n && j < block + apart; ++j)
             with_block((n - j + apart - 1) / apart, [&](auto count) CSOFTMAX_INLINED {
                 add_block_of_columns<plain, count.value>(y + j * stride, apart * stride, grad + j * grad_stride,
-                                                         apart * grad_stride, head, lanes, sums, int(j - block));
+                                                         apart * grad_stride, head, lanes,
+                                                         sums + (j - block) * vectors);
             });
     for_registers_of_rows<T>(head, lanes, [&](std::ptrdiff_t, std::ptrdiff_t v) {
-        if (plain) return end_plainly(sums[v], order);
-        for (int i = 0; i < apart; ++i) sums[v].lanes[i] = end_sum(sums[v].lanes[i]);
-        end_chunk(sums[v], order);
+        if (plain) {
+            totals[v] = end_plainly(sums + v, vectors, order.registers);
+            return;
+        }
+        for (int i = 0; i < apart; ++i) sums[i * vectors + v] = end_sum(sums[i * vectors + v]);
+        end_chunk(sums + v, vectors, order, totals[v]);
     });
 }
 
@@ -115,10 +121,10 @@ template <bool plain, class How, class T>
 CSOFTMAX_APART void write_columns(const T* y, std::ptrdiff_t stride, const T* grad,
                                   std::ptrdiff_t grad_stride, T* out, std::ptrdiff_t out_stride,
                                   std::ptrdiff_t n, std::ptrdiff_t head, std::ptrdiff_t lanes,
-                                  const LaneSum<T>* sums, How how) {
+                                  const Exact<T>* totals, How how) {
     constexpr int W = Vec<T>::LANES;
     const auto product = [&](std::ptrdiff_t at, std::ptrdiff_t v) CSOFTMAX_INLINED {
-        const Exact<T> dot = sums[v].total;
+        const Exact<T> dot = totals[v];
         const Vec<T> g = plain ? load(grad + at) : load(grad + at) - dot.error;
         return load(y + at) * (g - dot.value);
     };
@@ -143,31 +149,36 @@ CSOFTMAX_APART void write_columns(const T* y, std::ptrdiff_t stride, const T* gr
 
 // `memory`: bytes_of_columns(lanes) bytes.
 template <class T> inline std::ptrdiff_t bytes_of_columns(const T*, std::ptrdiff_t lanes) {
-    return (lanes / Vec<T>::LANES + 2) * sizeof(LaneSum<T>) + LINE_BYTES;
+    return (lanes / Vec<T>::LANES + 2) * (Vec<T>::LANES + 1) * sizeof(Exact<T>) + LINE_BYTES;
 }
 template <class T>
 inline void multiply_columns(const T* y, std::ptrdiff_t stride, const T* grad, std::ptrdiff_t grad_stride,
                              T* out, std::ptrdiff_t out_stride, std::ptrdiff_t n, std::ptrdiff_t lanes,
                              bool streamed, void* memory) {
     constexpr std::uintptr_t LINE = LINE_BYTES, REGISTER = Vec<T>::LANES * sizeof(T);
-    auto* sums = reinterpret_cast<LaneSum<T>*>((reinterpret_cast<std::uintptr_t>(memory) + LINE - 1) & -LINE);
+    auto* totals = reinterpret_cast<Exact<T>*>((reinterpret_cast<std::uintptr_t>(memory) + LINE - 1) & -LINE);
     const std::ptrdiff_t head =
         streamed || lanes >= 8 * Vec<T>::LANES
             ? (-reinterpret_cast<std::uintptr_t>(out) & (REGISTER - 1)) / sizeof(T)
             : 0;
+    const std::ptrdiff_t vectors = lanes / Vec<T>::LANES + 2;
+    Exact<T>* sums = totals + vectors;
     const Order order = order_of(y, false, n, true);
-    for_registers_of_rows<T>(head, lanes, [&](std::ptrdiff_t, std::ptrdiff_t v) { clear(sums[v], order); });
+    for (std::ptrdiff_t v = 0; v < vectors; ++v) totals[v] = exact(broadcast(T(0)));
     const auto multiply = [&](auto plain) {
         if (plain.value && n <= BLOCK * Vec<T>::LANES)
-            add_few_columns(y, stride, grad, grad_stride, n, head, lanes, sums);
+            add_few_columns(y, stride, grad, grad_stride, n, head, lanes, sums, vectors, totals);
         else
             for (std::ptrdiff_t j = 0; j < n; j += CHUNK)
                 add_chunk_of_columns<plain.value>(y + j * stride, stride, grad + j * grad_stride, grad_stride,
-                                                  n - j < CHUNK ? n - j : CHUNK, head, lanes, order, sums);
+                                                  n - j < CHUNK ? n - j : CHUNK, head, lanes, order, sums, vectors,
+                                                  totals);
         if (streamed)
-            write_columns<plain.value>(y, stride, grad, grad_stride, out, out_stride, n, head, lanes, sums, Streamed{});
+            write_columns<plain.value>(y, stride, grad, grad_stride, out, out_stride, n, head, lanes, totals,
+                                       Streamed{});
         else
-            write_columns<plain.value>(y, stride, grad, grad_stride, out, out_stride, n, head, lanes, sums, Full{});
+            write_columns<plain.value>(y, stride, grad, grad_stride, out, out_stride, n, head, lanes, totals,
+                                       Full{});
     };
     if (n <= PLAIN)
         multiply(std::true_type{});
