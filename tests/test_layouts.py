@@ -148,6 +148,52 @@ def test_operands_of_different_layouts(csm, laid_out, dtype, samples, classes):
                 assert_same_bits(csm, got[1], gradient)
 
 
+@pytest.mark.parametrize(
+    ("classes", "samples"),
+    [(12, 150), (31, 4100), (33, 69), (33, 5003), (130, 333), (1000, 131), (4100, 70)],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_columns_of_many_rows(compiled, threads, dtype, classes, samples):
+    """Groups of up to 4096 rows, and less than a register of them left over; in place, too."""
+    rng = np.random.default_rng(classes)
+    rows, target = rng.normal(size=(2, samples, classes)).astype(dtype) * 3
+    rows[::7, ::3] = -np.inf
+    rows[5] = 0
+    rows[1::5] = compiled.log_softmax(rows[1::5])  # logsumexp near 0
+    x, y = np.asfortranarray(rows), np.asfortranarray(compiled.softmax(target))
+    labels, weight = rng.integers(1, classes, samples), rng.random(classes)
+    labels[::7] = 1
+    with compiled.threads(threads):
+        for function in ("softmax", "log_softmax", "logsumexp"):
+            assert_same_bits(
+                compiled, getattr(compiled, function)(x), getattr(compiled, function)(rows)
+            )
+        for function in ("softmax", "log_softmax"):
+            in_place = x.copy(order="F")
+            getattr(compiled, function)(in_place, out=in_place)
+            assert_same_bits(compiled, in_place, getattr(compiled, function)(rows))
+        for given, more in (
+            (labels, {}),
+            (labels, {"class_weight": weight, "label_smoothing": 0.1}),
+            (y, {}),
+            (y, {"class_weight": weight}),
+        ):
+            among_rows = given if given is labels else np.ascontiguousarray(y)
+            want = compiled.cross_entropy_with_grad(rows, among_rows, reduction="none", **more)
+            in_place = x.copy(order="F")
+            for out in (np.empty_like(x), in_place):
+                logits = in_place if out is in_place else x
+                got = compiled.cross_entropy_with_grad(
+                    logits, given, out=out, reduction="none", **more
+                )
+                assert_same_bits(compiled, got[0], want[0])
+                assert_same_bits(compiled, got[1], want[1])
+            assert_same_bits(
+                compiled, compiled.cross_entropy(x, given, reduction="none", **more), want[0]
+            )
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_mask_of_any_layout(csm, layout):
     x = values("float32")

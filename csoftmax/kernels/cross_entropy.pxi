@@ -150,8 +150,17 @@ cdef inline void find_losses(real* at_label, const int64_t* labels, bint ignored
                              Py_ssize_t lane, Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
     # Losses of a group, and what its writing sweep needs. at_label holds the logits at the labels, and
     # gets the gradient there.
-    cdef Py_ssize_t W = lanes_of(at_label)
-    cdef Py_ssize_t vectors = vectors_of(p, lanes)
+    cdef Py_ssize_t W = lanes_of(at_label), count, i = 0
+    while i < lanes:
+        count = min(lanes - i, <Py_ssize_t> MAX_LANES)
+        find_some_losses(at_label + i, labels + i, ignored, p, lane + i, count, rows + i // W)
+        i += count
+
+
+cdef inline void find_some_losses(real* at_label, const int64_t* labels, bint ignored, const Problem& p,
+                                  Py_ssize_t lane, Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
+    # Up to MAX_LANES of them.
+    cdef Py_ssize_t W = lanes_of(at_label), vectors = (lanes + W - 1) // W
     cdef real c[MAX_LANES]
     cdef real scale[MAX_LANES]
     cdef real losses[MAX_LANES]

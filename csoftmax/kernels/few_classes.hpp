@@ -161,20 +161,23 @@ CSOFTMAX_APART void sum_some_again(const Columns<T>& x, std::ptrdiff_t n, std::p
     constexpr int W = Vec<T>::LANES;
     const std::ptrdiff_t lane_stride = x.dense ? n : 1, stride = x.dense ? 1 : x.stride;
     std::int32_t found[MAX_LANES + W];
-    int count = 0;
-    for (int v = 0; v < vectors; ++v) count += find_positive(rows[v].again, v * W, found + count);
-    for (int done = 0; done < count; done += W) {
-        const int now = count - done < W ? count - done : W;
-        std::int32_t* at = found + done;
-        for (int i = now; i < W; ++i) at[i] = at[0];  // lanes beyond: once more the first
-        Finer<T> tile[FEW * W], results[W];
-        for (std::ptrdiff_t j = 0; j < n; ++j)
-            for (int i = 0; i < W; ++i)
-                tile[j * W + i] = read<T>(
-                    reinterpret_cast<const char*>(x.data + j * stride + at[i] * lane_stride), false);
-        for (int i = 0; i < W; i += Vec<Finer<T>>::LANES)
-            store(results + i, precise_logsumexp<T>(tile + i, W, n));
-        for (int i = 0; i < now; ++i) set_lane(rows[at[i] / W].factor, at[i] % W, T(results[i]));
+    for (int first = 0; first < vectors; first += MAX_LANES / W) {
+        int count = 0;
+        for (int v = first; v < vectors && v < first + MAX_LANES / W; ++v)
+            count += find_positive(rows[v].again, v * W, found + count);
+        for (int done = 0; done < count; done += W) {
+            const int now = count - done < W ? count - done : W;
+            std::int32_t* at = found + done;
+            for (int i = now; i < W; ++i) at[i] = at[0];  // lanes beyond: once more the first
+            Finer<T> tile[FEW * W], results[W];
+            for (std::ptrdiff_t j = 0; j < n; ++j)
+                for (int i = 0; i < W; ++i)
+                    tile[j * W + i] = read<T>(
+                        reinterpret_cast<const char*>(x.data + j * stride + at[i] * lane_stride), false);
+            for (int i = 0; i < W; i += Vec<Finer<T>>::LANES)
+                store(results + i, precise_logsumexp<T>(tile + i, W, n));
+            for (int i = 0; i < now; ++i) set_lane(rows[at[i] / W].factor, at[i] % W, T(results[i]));
+        }
     }
 }
 // softmax_vjp, y * (grad - sum(y * grad)), of N classes. The sum is that of rows along registers.

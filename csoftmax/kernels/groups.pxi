@@ -7,7 +7,7 @@
 # past the caches ("streamed"), at once or from memory aside while the next terms are found (outgoing.hpp), and what
 # is asked for ahead. Threads share the groups or, where there are fewer long rows than threads, the chunks of each
 # row; neither changes a bit of a result. `run_group` then calls the sweeps (sweeps.pxi), or what does without them
-# (few_classes.pxi and few_classes.hpp, row_products.hpp, wide_columns.hpp).
+# (few_classes.pxi and few_classes.hpp, row_products.hpp), or does so along wide runs of rows (wide_columns.pxi).
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free, malloc
 
@@ -20,9 +20,6 @@ cdef enum:
     IN_PLACE = 16          # classes of columns that need no tile;
     PAIR_IN_PLACE = 524288  # nor bytes of a pair of operands, which the second cache keeps,
     WAY = 4096             # unless classes are a multiple of these bytes apart and share few sets;
-    WIDE_BYTES = 16384     # of each class in a group of columns that are multiplied where they are,
-    PLAIN_BYTES = 8192     # the same of few classes, with several sums for each row; a half and a quarter
-                           # in registers of WIDE bytes, which keep twice the sums
     PACKED_WIDTH = 4       # nor a pair that could be packed in fewer registers of rows
     PACKED_BYTES = 1048576  # for all classes of all threads' groups, if a tile is too small: half of
     PACKED_RUN = 256       # it beyond these bytes a class, as caches hold what comes next as well
@@ -323,41 +320,13 @@ cdef inline bint are_row_products(Operation operation, const Problem& p) noexcep
             and is_aligned(p.out, size))
 
 
-cdef inline bint are_wide_columns(Operation operation, const Problem& p) noexcept nogil:
-    # Whether columns are multiplied where they are, along the rows.
-    return (operation == SOFTMAX_VJP and p.n > FEW_CLASSES and lanes_of(tag) > 1
-            and p.lanes > 2 * lanes_of(tag) and is_direct(operation, p, sizeof(real), True))
-
-
-cdef inline void share_wide_columns(Operation operation, Problem& p, int threads) noexcept nogil:
-    # Groups of one width, but for the first, which goes on to a line of the cache, and the last.
-    cdef Py_ssize_t size = sizeof(real), W = lanes_of(tag), rest, groups
-    p.wide = p.direct = True
-    p.width = W
-    p.tile_classes = TILE // W
-    p.group = (PLAIN_BYTES if p.n <= PLAIN else WIDE_BYTES) // size
-    if W * size >= WIDE:
-        p.group //= 4 if p.n <= PLAIN else 2
-    p.group = min(p.group, PACKED_BYTES // threads * p.group // bytes_of_columns(tag, p.group))
-    p.group = max(W, min(p.group, min(p.lanes, p.outer * p.lanes // threads)))
-    p.head = lanes_before_line(operation, p, size)
-    rest = p.lanes - p.head
-    groups = (rest + p.group - 1) // p.group
-    p.group = round_up((rest + groups - 1) // groups, LINE // size)
-    p.packed = bytes_of_columns(tag, p.head + p.group + W) // size
-    p.streamed = p.group * size >= STREAMED_RUN and is_streamed(operation, p, size)
-
-
 cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssize_t lane,
                     Py_ssize_t lanes) noexcept nogil:
     cdef Scratch[real] scratch
     scratch.packed = packed
-    cdef real* x = &scratch.tiles[0][0]
     cdef real at_label[MAX_LANES]
     cdef int64_t labels[MAX_LANES]
     cdef Row[real] rows[MAX_VECTORS]
-    cdef bint fold = p.width == 1, ignored = False
-    cdef Py_ssize_t vectors = vectors_of(p, lanes), v, size = sizeof(real)
     if p.aside > 0:
         run_aside(packed, operation, p, lane, lanes)
         return
@@ -365,18 +334,23 @@ cdef void run_group(real* packed, Operation operation, const Problem& p, Py_ssiz
         run_divided(packed, operation, p, lane, lanes)
         return
     if are_row_products(operation, p):
-        multiply_rows(x, p, lane, lanes)
+        multiply_rows(&scratch.tiles[0][0], p, lane, lanes)
         return
     if p.wide:
-        multiply_columns(
-            <const real*> (p.x.data + lane * p.x.lane_stride), p.x.class_stride // size,
-            <const real*> (p.y.data + lane * p.y.lane_stride), p.y.class_stride // size,
-            <real*> (p.out.data + lane * p.out.lane_stride), p.out.class_stride // size, p.n, lanes,
-            p.streamed, packed)
+        run_wide_columns(scratch, packed, operation, p, lane, lanes)
         return
-    if not fold and has_few_classes(operation, p):
+    if p.width > 1 and has_few_classes(operation, p):
         run_few(scratch, operation, p, lane, lanes, rows)
         return
+    run_rows(scratch, operation, p, lane, lanes, rows, labels, at_label)
+
+
+cdef inline void run_rows(Scratch[real]& scratch, Operation operation, const Problem& p, Py_ssize_t lane,
+                          Py_ssize_t lanes, Row[real]* rows, int64_t* labels, real* at_label) noexcept nogil:
+    # The sweeps over a group, in the memory that is given for each of its rows.
+    cdef real* x = &scratch.tiles[0][0]
+    cdef bint ignored = False
+    cdef Py_ssize_t vectors = vectors_of(p, lanes), v
     for v in range(vectors):
         start(rows[v], order_for(operation, p), operation in (CROSS_ENTROPY, ENTROPY))
     if p.label != NULL:

@@ -250,6 +250,8 @@ cdef extern from "few_losses.hpp" namespace "csoftmax" nogil:
                                        const Columns[T]& out, Samples[T]&, ptrdiff_t vectors)
 
 cdef extern from "wide_columns.hpp" namespace "csoftmax" nogil:
+    void add_classes[T](const T* x, ptrdiff_t stride, T* e, ptrdiff_t e_stride, const Weights[T]&, ptrdiff_t steps,
+                        bint apart, bint weighted, Order, Row[T]*, ptrdiff_t vectors, const LaneSums[T]&)
     ptrdiff_t bytes_of_columns[T](const T*, ptrdiff_t lanes)
     void multiply_columns[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride, T* out,
                              ptrdiff_t out_stride, ptrdiff_t n, ptrdiff_t lanes, bint streamed,

@@ -129,12 +129,20 @@ cdef inline void visit_directly(Scratch[real]& scratch, Operation operation, Swe
         out = <real*> (p.out.data + lane * p.out.lane_stride + j0 * p.out.class_stride)
         if keep:
             e = out
+    if p.wide and e != out:
+        e = NULL
     if takes_pair(operation):
         second = <const real*> (p.y.data + lane * p.y.lane_stride + j0 * p.y.class_stride)
     elif weighted and sweep != MAXIMUM:
         w = weights_of_classes(y, False, p, lane, p.width, p.width, j0, j1)
     if sweep == WRITE and keep:
         x = out
+    if p.wide:
+        sweep_wide_columns(
+            operation, sweep, x, (p.out if sweep == WRITE and keep else p.x).class_stride // size, w, e, out,
+            p.out.class_stride // size, j1 - j0, keep, weighted, order_for(operation, p), rows, p.width // W,
+            scratch.lanes)
+        return
     sweep_registers(
         operation, sweep, x, second,
         (p.out if sweep == WRITE and keep else p.x).class_stride // size,

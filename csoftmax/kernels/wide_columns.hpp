@@ -1,18 +1,96 @@
-// wide_columns.hpp - softmax_vjp of columns, class by class along wide runs of rows.
+// wide_columns.hpp - columns, class by class along wide runs of rows.
 //
-//     y, grad, out: n classes, `stride` apart, of `lanes` rows that lie side by side
+// Memory is read in its own order, in every sweep, rather than once in narrow pieces. So the sums of all rows are
+// kept in memory, and each loop goes along a class, or BLOCK of them. The first part is what adds up exponentials
+// (wide_columns.pxi has the sweeps), the second is
+//
+//     softmax_vjp of y, grad, out: n classes, `stride` apart, of `lanes` rows that lie side by side
 //     out_j <- y_j * (grad_j - sum(y * grad)), the sum in two words, or in one if it is `plain`
-//
-// An entry takes so little work that it matters most how memory is read: in its own order, twice, rather
-// than once in narrow pieces. So the sums of all rows are kept in memory, and each loop goes along a
-// class, or BLOCK of them.
 #pragma once
 
 #include <algorithm>
 
-#include "summation.hpp"
+#include "loss.hpp"
 
 namespace csoftmax {
+
+// How the peak and its ties are set apart, to be counted instead of summed: in softmax not at all, and in a branch
+// where most blocks of classes have none.
+enum Peaks { SUMMED, APART, RARELY_APART };
+constexpr std::ptrdiff_t MANY_CLASSES = 128;
+
+// e_j <- exp(x_j - max) * peak, unless e is null, and sum += e_j, for BLOCK classes of all registers of rows, or the
+// first `count` of them; `weighted`: weight += w_j, spread += w_j (max - x_j).
+template <Peaks peaks, bool weighted, class Count, class T>
+CSOFTMAX_INLINE void add_block_of_classes(const T* x, std::ptrdiff_t stride, T* e, std::ptrdiff_t e_stride,
+                                          const Weights<T>& w, Count count, Row<T>* rows, std::ptrdiff_t vectors,
+                                          Exact<T>* sum, Exact<T>* weight, Exact<T>* spread) {
+    constexpr int W = Vec<T>::LANES;
+    const Vec<T> zero = broadcast(T(0));
+    for (std::ptrdiff_t v = 0; v < vectors; ++v) {
+        const Anchor<T> anchors[1] = {rows[v].anchor};
+        Vec<T> some[BLOCK];
+        for (int k = 0; k < BLOCK; ++k) some[k] = load(x + (k < count ? k : 0) * stride + v * W);
+        if (weighted) {
+            Vec<T> s = zero, t = zero;
+            for (int k = 0; k < count; ++k) {
+                const Vec<T> w_k = w.at(k, v * W);
+                s = s + w_k;
+                t = fma(w_k, gap(w_k, some[k], anchors[0].max), t);
+            }
+            weight[v] = end_sum(add_exactly(weight[v], s));
+            spread[v] = end_sum(add_exactly(spread[v], t));
+        }
+        terms(some, anchors, some);
+        for (int k = 0; k < count && e; ++k) store(e + k * e_stride + v * W, some[k]);
+        for (int k = count; k < BLOCK; ++k) some[k] = zero;
+        if (peaks != SUMMED) {
+            Vec<T> ties = rows[v].ties;
+            if (peaks == APART)
+                set_peaks_apart(some, anchors[0].peak.value, ties);
+            else
+                set_rare_peaks_apart(some, anchors[0].peak.value, ties);
+            rows[v].ties = ties;
+        }
+        sum[v] = add_pairs(sum[v], some[0] + some[1], some[2] + some[3]);
+    }
+}
+// The same for `steps` classes, which go to the lanes of the sums in turn.
+template <Peaks peaks, bool weighted, class T>
+CSOFTMAX_APART void add_all_classes(const T* x, std::ptrdiff_t stride, T* e, std::ptrdiff_t e_stride,
+                                    const Weights<T>& w, std::ptrdiff_t steps, std::ptrdiff_t registers, Row<T>* rows,
+                                    std::ptrdiff_t vectors, const LaneSums<T>& lanes) {
+    for (std::ptrdiff_t block = 0; block < steps; block += BLOCK * registers)
+        for (std::ptrdiff_t i = 0; i < registers && block + i < steps; ++i) {
+            const std::ptrdiff_t j = block + i, lane = i * vectors, count = (steps - j + registers - 1) / registers;
+            const Weights<T> some = {w.data + j * w.stride, registers * w.stride, w.common};
+            const auto add = [&](auto classes) CSOFTMAX_INLINED {
+                add_block_of_classes<peaks, weighted>(x + j * stride, registers * stride, e ? e + j * e_stride : e,
+                                                      registers * e_stride, some, classes, rows, vectors,
+                                                      lanes.sum + lane, lanes.weight + lane, lanes.spread + lane);
+            };
+            if (count >= BLOCK)
+                add(std::integral_constant<int, BLOCK>{});
+            else
+                add(int(count));
+        }
+}
+template <class T>
+CSOFTMAX_INLINE void add_classes(const T* x, std::ptrdiff_t stride, T* e, std::ptrdiff_t e_stride,
+                                 const Weights<T>& w, std::ptrdiff_t steps, bool apart, bool weighted, Order order,
+                                 Row<T>* rows, std::ptrdiff_t vectors, const LaneSums<T>& lanes) {
+    const auto add = [&](auto peaks, auto is_weighted) {
+        add_all_classes<peaks.value, is_weighted.value>(x, stride, e, e_stride, w, steps, order.registers, rows,
+                                                        vectors, lanes);
+    };
+    const auto add_apart = [&](auto peaks) { weighted ? add(peaks, std::true_type{}) : add(peaks, std::false_type{}); };
+    if (!apart)
+        add(std::integral_constant<Peaks, SUMMED>{}, std::false_type{});
+    else if (steps < MANY_CLASSES)
+        add_apart(std::integral_constant<Peaks, APART>{});
+    else
+        add_apart(std::integral_constant<Peaks, RARELY_APART>{});
+}
 
 // call(row, number) for registers of rows that cover all of 0 to `lanes`, which is LANES or more: from `head`
 // on one after the other, while the first and the last share rows with their neighbours where need be.
