@@ -177,7 +177,7 @@ cdef extern from "tile.hpp" namespace "csoftmax" nogil:
     ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t unit)
     cdef cppclass Scratch[T]:
         T tiles[2][4096]
-        LaneSums[T] lanes
+        LaneSums[T] lane_sums
         T* packed
         ptrdiff_t kept_from
     void load_tile[T](T* tile, const View&, ptrdiff_t lane, ptrdiff_t lanes,

@@ -42,7 +42,7 @@ cdef inline bint sums_more(Operation operation, const Problem& p) noexcept nogil
 cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ssize_t stride,
                         Py_ssize_t y_stride, Weights[real] w, real* e, Py_ssize_t e_stride,
                         Py_ssize_t steps, bint weighted, Order order, Row[real]* rows,
-                        Py_ssize_t vectors, const LaneSums[real]& lanes, Outgoing* outgoing) noexcept nogil:
+                        Py_ssize_t vectors, const LaneSums[real]& lane_sums, Outgoing* outgoing) noexcept nogil:
     # `steps` registers of classes of `vectors` registers of rows. The terms go to e, strip by strip, if anything
     # reads them there.
     cdef Py_ssize_t W = lanes_of(x), first = 0, count, done, v
@@ -50,7 +50,7 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
     while first < steps:
         count = min(strip, steps - first)
         if operation == CROSS_ENTROPY and weighted:
-            add_weights(x, stride, w, count, order, rows, vectors, lanes)
+            add_weights(x, stride, w, count, order, rows, vectors, lane_sums)
             w.data += count * w.stride
         if not takes_pair(operation) and operation != LOGSUMEXP_AGAIN:
             done = 0
@@ -60,19 +60,19 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
                 if operation != SOFTMAX:
                     done = add_blocks_of_columns(
                         x, stride, e if keeps_terms(operation) or operation == ENTROPY else NULL, e_stride, count,
-                        order, rows, vectors, lanes.sum, outgoing)
+                        order, rows, vectors, lane_sums.sum, outgoing)
                 find_terms(x + done * stride, stride, e + done * e_stride, e_stride, count - done, rows, vectors,
                            outgoing)
             add_terms(e + done * e_stride, e_stride, count - done, operation != SOFTMAX, order, rows, vectors,
-                      lanes.sum)
+                      lane_sums.sum)
             if operation == ENTROPY:
-                add_entropy(x, stride, e, e_stride, count, order, rows, vectors, lanes)
+                add_entropy(x, stride, e, e_stride, count, order, rows, vectors, lane_sums)
         elif operation == SOFTMAX_VJP:
-            add_products(x, stride, y, y_stride, count, order, vectors, lanes.sum)
+            add_products(x, stride, y, y_stride, count, order, vectors, lane_sums.sum)
         else:
             for v in range(vectors):
                 add_lanes(operation, x + v * W, y + v * W, stride, y_stride, count, order, rows + v, vectors,
-                          lanes.sum + v)
+                          lane_sums.sum + v)
         x += count * stride
         y += count * y_stride
         e += count * e_stride
@@ -81,18 +81,18 @@ cdef inline void add_up(Operation operation, const real* x, const real* y, Py_ss
 
 cdef inline void add_lanes(Operation operation, const real* x, const real* y, Py_ssize_t stride,
                            Py_ssize_t y_stride, Py_ssize_t steps, Order order,
-                           const Row[real]* row, Py_ssize_t vectors, Exact[real]* lanes) noexcept nogil:
+                           const Row[real]* row, Py_ssize_t vectors, Exact[real]* sums) noexcept nogil:
     # One register of rows, each lane of its sums on its own; but no terms.
     cdef Py_ssize_t registers = order.registers, i, count
     for i in range(min(registers, steps)):
         count = (steps - i + registers - 1) // registers
         if operation == LOG_SOFTMAX_VJP:
-            add_entries(y, y_stride * registers, count, lanes)
+            add_entries(y, y_stride * registers, count, sums)
         elif operation == CCE:
-            add_cce(x, stride * registers, y, y_stride * registers, count, lanes)
+            add_cce(x, stride * registers, y, y_stride * registers, count, sums)
         else:
-            add_exact_terms(x, stride * registers, count, row, lanes)
-        lanes += vectors
+            add_exact_terms(x, stride * registers, count, row, sums)
+        sums += vectors
         x += stride
         y += y_stride
 
@@ -141,7 +141,7 @@ cdef inline void visit_directly(Scratch[real]& scratch, Operation operation, Swe
         sweep_wide_columns(
             operation, sweep, x, (p.out if sweep == WRITE and keep else p.x).class_stride // size, w, e, out,
             p.out.class_stride // size, j1 - j0, keep, weighted, order_for(operation, p), rows, p.width // W,
-            scratch.lanes)
+            scratch.lane_sums)
         return
     sweep_registers(
         operation, sweep, x, second,
@@ -149,20 +149,20 @@ cdef inline void visit_directly(Scratch[real]& scratch, Operation operation, Swe
         p.y.class_stride // size if takes_pair(operation) else 0, w,
         e, p.out.class_stride // size if e == out else p.width,
         out, p.out.class_stride // size, j1 - j0, keep, weighted, order_for(operation, p),
-        rows, p.width // W, scratch.lanes, p.streamed, p.outgoing)
+        rows, p.width // W, scratch.lane_sums, p.streamed, p.outgoing)
 
 
 cdef inline void sweep_registers(Operation operation, Sweep sweep, const real* x, const real* y,
                                  Py_ssize_t stride, Py_ssize_t y_stride, const Weights[real]& w,
                                  real* e, Py_ssize_t e_stride, real* out, Py_ssize_t out_stride,
                                  Py_ssize_t steps, bint kept, bint weighted, Order order,
-                                 Row[real]* rows, Py_ssize_t vectors, const LaneSums[real]& lanes, bint streamed,
+                                 Row[real]* rows, Py_ssize_t vectors, const LaneSums[real]& lane_sums, bint streamed,
                                  Outgoing* outgoing) noexcept nogil:
     cdef Py_ssize_t W = lanes_of(x), v
     streamed = streamed and <Py_ssize_t> out % LINE == 0
     if sweep == ADD_UP:
         add_up(operation, x, y, stride, y_stride, w, e, e_stride, steps, weighted, order, rows,
-               vectors, lanes, outgoing)
+               vectors, lane_sums, outgoing)
     elif sweep == MAXIMUM:
         find_maxima(x, stride, steps, rows, vectors)
     elif operation == SOFTMAX:
@@ -240,7 +240,7 @@ cdef inline void visit(Scratch[real]& scratch, Operation operation, Sweep sweep,
     cdef Py_ssize_t vectors = 1 if fold else p.width // lanes_of(x)
     cdef Order order = order_for(operation, p)
     if sweep == ADD_UP and j0 % CHUNK == 0:
-        begin_chunk(scratch.lanes, order, weighted, vectors)
+        begin_chunk(scratch.lane_sums, order, weighted, vectors)
     if p.direct and lanes == p.width:
         visit_directly(scratch, operation, sweep, p, lane, j0, j1, rows)
     else:
@@ -249,9 +249,9 @@ cdef inline void visit(Scratch[real]& scratch, Operation operation, Sweep sweep,
             loaded = swept_before
             if tiles_of(operation, p) == 2:
                 y = scratch.packed + (p.n + j0) * p.width
-        visit_tile(x, y, loaded, operation, sweep, p, lane, lanes, j0, j1, rows, scratch.lanes)
+        visit_tile(x, y, loaded, operation, sweep, p, lane, lanes, j0, j1, rows, scratch.lane_sums)
     if sweep == ADD_UP and (j1 % CHUNK == 0 or j1 == p.n):
-        end_chunk(scratch.lanes, order, weighted, rows, vectors)
+        end_chunk(scratch.lane_sums, order, weighted, rows, vectors)
 
 
 cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep sweep,

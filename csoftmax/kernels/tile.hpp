@@ -297,15 +297,15 @@ CSOFTMAX_APART void divide_rows(const T*, const Problem& p, std::ptrdiff_t lane,
     }
 }
 
-// `lanes`: of the sums of a group, those in `some_lanes` or in the memory of a wider one. `packed`: if there is such memory, all classes of a group in column form, or terms of a long row. `kept_from`: the
-// first class whose term is kept, in row form.
+// `lane_sums`: those of a group, in `some` or in the memory of a wider one. `packed`: if there is such memory, all
+// classes of a group in column form, or terms of a long row. `kept_from`: the first class whose term is kept, in
+// row form.
 template <class T> struct alignas(64) Scratch {
     T tiles[2][4096];
-    Exact<T> some_lanes[3][MAX_LANES];
-    LaneSums<T> lanes;
-    T* packed;
-    std::ptrdiff_t kept_from;
-    Scratch() : lanes{some_lanes[0], some_lanes[1], some_lanes[2]}, packed(nullptr), kept_from(0) {}
+    Exact<T> some[3][MAX_LANES];
+    LaneSums<T> lane_sums = {some[0], some[1], some[2]};
+    T* packed = nullptr;
+    std::ptrdiff_t kept_from = 0;
 };
 
 }  // namespace csoftmax

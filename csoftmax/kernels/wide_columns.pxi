@@ -71,10 +71,10 @@ cdef inline void run_wide_columns(Scratch[real]& scratch, real* memory, Operatio
     part = p
     part.packed = 0
     scratch.packed = NULL
-    scratch.lanes.sum = scratch.lanes.weight = scratch.lanes.spread = sums
+    scratch.lane_sums.sum = scratch.lane_sums.weight = scratch.lane_sums.spread = sums
     sums += W * vectors
     if sums_more(operation, p):
-        scratch.lanes.weight, scratch.lanes.spread = sums, sums + W * vectors
+        scratch.lane_sums.weight, scratch.lane_sums.spread = sums, sums + W * vectors
         sums += 2 * W * vectors
     rows = <Row[real]*> sums
     labels = <int64_t*> (rows + vectors)
@@ -89,10 +89,11 @@ cdef inline void run_wide_columns(Scratch[real]& scratch, real* memory, Operatio
 cdef inline void sweep_wide_columns(Operation operation, Sweep sweep, const real* x, Py_ssize_t stride,
                                     Weights[real] w, real* e, real* out, Py_ssize_t out_stride, Py_ssize_t steps,
                                     bint kept, bint weighted, Order order, Row[real]* rows, Py_ssize_t vectors,
-                                    const LaneSums[real]& lanes) noexcept nogil:
+                                    const LaneSums[real]& lane_sums) noexcept nogil:
     cdef Py_ssize_t count = steps
     if sweep == ADD_UP and operation != LOGSUMEXP_AGAIN:
-        add_classes(x, stride, e, out_stride, w, steps, operation != SOFTMAX, weighted, order, rows, vectors, lanes)
+        add_classes(x, stride, e, out_stride, w, steps, operation != SOFTMAX, weighted, order, rows, vectors,
+                    lane_sums)
         return
     if sweep == MAXIMUM:
         count = MAXIMA_AT_ONCE
@@ -101,7 +102,7 @@ cdef inline void sweep_wide_columns(Operation operation, Sweep sweep, const real
     while steps > 0:
         count = min(count, steps)
         sweep_registers(operation, sweep, x, x, stride, 0, w, e, out_stride, out, out_stride, count, kept, weighted,
-                        order, rows, vectors, lanes, False, NULL)
+                        order, rows, vectors, lane_sums, False, NULL)
         x += count * stride
         out += count * out_stride
         w.data += count * w.stride
