@@ -33,8 +33,11 @@ cdef enum:
     WIDE = 64              # bytes of a register from which on terms are found again sooner than read again
     SHORT_ROW = 256        # bytes of rows up to which a group in row form has two registers of WIDE bytes of rows: what
                            # is done across the lanes of one overlaps with the sweep over the other's
-    GROUP_BYTES = 16384    # of rows that a group in row form has;
-    FETCHED_GROUP = 8192   # where lines of the next result are asked for before it is written, or go past the caches;
+    GROUP_BYTES = 65536    # of rows that a group in row form has, which the second cache keeps, for what is done once for
+                           # a register of rows to be done for many;
+    FETCHED_GROUP = 32768  # where lines of the next result are asked for before it is written, or go past the caches;
+    WIDE_PART = 4          # a fourth of both in registers of WIDE bytes, and where a thread has less than
+    FEW_GROUPS = 4         # so many groups;
     FETCHED_BYTES = 1048576  # of rows beyond which that is done, for
     FETCHED_ROW = 131072   # rows up to these;
     SECOND_CACHE = 524288  # within rows beyond this, a chunk before they are written
@@ -75,7 +78,7 @@ cdef void run(Operation operation, Problem& p, int threads) noexcept nogil:
         p.group = max(<Py_ssize_t> 1, min(CHUNK // n, rows // threads))
         row = n * <Py_ssize_t> sizeof(real)
         if aside:
-            p.group = max(<Py_ssize_t> 1, FETCHED_GROUP // row)
+            p.group = max(<Py_ssize_t> 1, FETCHED_GROUP // WIDE_PART // row)
         p.streamed = not aside and is_streamed(operation, p, sizeof(real))
         if rows * row > FETCHED_BYTES and row <= PAIR_BYTES:
             p.ahead = PRODUCTS_AHEAD if W * <Py_ssize_t> sizeof(real) < WIDE else WIDE_AHEAD
@@ -140,10 +143,15 @@ cdef void run(Operation operation, Problem& p, int threads) noexcept nogil:
             fetched = (writes_rows(operation) and p.out.data != NULL and not p.streamed and not aside
                        and (operation != LOG_SOFTMAX or n <= 2 * W)
                        and row <= FETCHED_ROW and rows * row > FETCHED_BYTES)
-            p.group = ((PAIR_BYTES if takes_pair(operation) else
-                        FETCHED_GROUP if fetched or aside else GROUP_BYTES)
-                       // (row * tiles_of(operation, p)))
-            p.group = max(<Py_ssize_t> 1, min(p.group, rows // threads))
+            room = FETCHED_GROUP if fetched or aside else GROUP_BYTES
+            if W * <Py_ssize_t> sizeof(real) >= WIDE:
+                room //= WIDE_PART
+            elif threads > 1:
+                room = max(room // WIDE_PART, min(room, rows // (FEW_GROUPS * threads) * row))
+            if takes_pair(operation):
+                room = PAIR_BYTES
+            if p.n <= CHUNK:                  # whose sums are those of the whole row
+                p.group = max(<Py_ssize_t> 1, min(room // (row * tiles_of(operation, p)), rows // threads))
             if p.group > W:                   # whole registers of rows
                 most = MAX_VECTORS if W * <Py_ssize_t> sizeof(real) < WIDE else 2 if row <= SHORT_ROW else 1
                 p.group = min(p.group // W, most) * W

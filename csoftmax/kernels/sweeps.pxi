@@ -271,7 +271,7 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
             end_stream()
         return
     if p.direct and p.row_threads == 1:
-        j = 0                                 # several chunks are those of a single row, by GROUP_BYTES
+        j = 0                                 # several chunks are those of a single row
         while j < p.n:
             terms = place_of_terms(scratch, operation, p, lane, j)
             powers = 0
