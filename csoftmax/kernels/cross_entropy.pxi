@@ -86,29 +86,33 @@ cdef inline void weights_at_labels(real* c, real* scale, const int64_t* labels, 
                 scale[k] = 0
 
 
-cdef inline bint read_samples(Samples[real]& samples, int64_t* labels, const Problem& p, Py_ssize_t lane,
-                              Py_ssize_t lanes, Py_ssize_t used) noexcept nogil:
-    # Whether one is ignored. Lanes beyond the last sample, up to those used, have no label, and a scale of 0.
+cdef inline void read_samples(Samples[real]& samples, const int64_t* labels, bint ignored, const Problem& p,
+                              Py_ssize_t lane, Py_ssize_t lanes, Py_ssize_t used) noexcept nogil:
+    # Lanes beyond the last sample, up to those used, have a scale of 0.
+    cdef Py_ssize_t k
+    for k in range(0 if p.label == NULL else lanes, used):
+        samples.class_weight[k] = 0
+    for k in range(lanes, used):
+        samples.scale[k] = 0
+    weights_at_labels(samples.class_weight, samples.scale, labels, ignored, p, lane, lanes)
+    samples.kept, samples.spread = kept_by_label(p), spread_to_class(p)
+
+
+cdef inline bint read_few_labels(real* numbers, int64_t* labels, const Problem& p, Py_ssize_t lane,
+                                 Py_ssize_t lanes, Py_ssize_t used) noexcept nogil:
+    # Labels as numbers of `real`. Whether one is ignored; lanes beyond the last sample, up to those used, have none.
     cdef Py_ssize_t k
     cdef bint ignored = False
-    for k in range(lanes, used):
-        samples.class_weight[k] = samples.scale[k] = 0
     for k in range(used):
-        samples.label[k] = NO_LABEL
+        numbers[k] = NO_LABEL
     if p.label != NULL:
         ignored = read_labels(p, lane, lanes, labels)
         for k in range(lanes):
-            samples.label[k] = <real> labels[k]
+            numbers[k] = <real> labels[k]
         if ignored:
             for k in range(lanes):
                 if labels[k] == p.ignore_index:
-                    samples.label[k] = IGNORED
-    else:
-        for k in range(lanes):
-            samples.class_weight[k] = 0
-    weights_at_labels(samples.class_weight, samples.scale, labels, ignored, p, lane, lanes)
-    samples.kept, samples.spread = kept_by_label(p), spread_to_class(p)
-    samples.labelled = p.label != NULL
+                    numbers[k] = IGNORED
     return ignored
 
 
@@ -146,42 +150,19 @@ cdef inline void write_at_labels(const real* at_label, const int64_t* labels, bi
                 write(out.data + k * out.lane_stride + j * out.class_stride, <real> 0, out.half)
 
 
-cdef inline void find_losses(real* at_label, const int64_t* labels, bint ignored, const Problem& p,
-                             Py_ssize_t lane, Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
+cdef inline void find_losses_of_group(real* at_label, const int64_t* labels, bint ignored, const Problem& p,
+                                      Py_ssize_t lane, Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
     # Losses of a group, and what its writing sweep needs. at_label holds the logits at the labels, and
     # gets the gradient there.
-    cdef Py_ssize_t W = lanes_of(at_label), count, i = 0
+    cdef Samples[real] samples
+    cdef Py_ssize_t W = lanes_of(at_label), i = 0, count, vectors
     while i < lanes:
         count = min(lanes - i, <Py_ssize_t> MAX_LANES)
-        find_some_losses(at_label + i, labels + i, ignored, p, lane + i, count, rows + i // W)
+        vectors = (count + W - 1) // W
+        read_samples(samples, labels + i, ignored, p, lane + i, count, vectors * W)
+        find_losses(rows + i // W, vectors, has_weights(p), p.label != NULL, at_label + i, samples)
+        write_losses(samples.loss, labels + i, ignored, p, lane + i, count)
         i += count
-
-
-cdef inline void find_some_losses(real* at_label, const int64_t* labels, bint ignored, const Problem& p,
-                                  Py_ssize_t lane, Py_ssize_t lanes, Row[real]* rows) noexcept nogil:
-    # Up to MAX_LANES of them.
-    cdef Py_ssize_t W = lanes_of(at_label), vectors = (lanes + W - 1) // W
-    cdef real c[MAX_LANES]
-    cdef real scale[MAX_LANES]
-    cdef real losses[MAX_LANES]
-    cdef Labelled[real] y
-    cdef Vec[real] gradient
-    cdef Py_ssize_t v, k
-    cdef bint label = p.label != NULL
-    for k in range(vectors * W):
-        c[k] = scale[k] = 0
-    weights_at_labels(c, scale, labels, ignored, p, lane, lanes)
-    y.kept, y.spread = broadcast(kept_by_label(p)), broadcast(spread_to_class(p))
-    for v in range(vectors):
-        k = v * W
-        y.class_weight, y.scale = load(&c[0] + k), load(&scale[0] + k)
-        if label:
-            y.x = load(at_label + k)
-            y.e = term(y.x, rows[v].anchor)
-        store(&losses[0] + k, find_loss(rows[v], has_weights(p), label, y, gradient))
-        if label:
-            store(at_label + k, gradient)
-    write_losses(losses, labels, ignored, p, lane, lanes)
 
 
 cdef inline void add_cce(const real* y, Py_ssize_t stride, const real* yhat,

@@ -4,7 +4,7 @@
 // with the rest as for logsumexp: what is 1e-30 in a confident row keeps all its digits.
 #pragma once
 
-#include "row.hpp"
+#include "logsumexp.hpp"
 
 namespace csoftmax {
 
@@ -54,7 +54,9 @@ CSOFTMAX_APART void add_entropy(const T* x, std::ptrdiff_t stride, const T* e,
 
 template <class T> CSOFTMAX_APART Vec<T> entropy(const Row<T>& row) {
     Exact<T> mean = divide_exactly(row.spread, sum_of_terms(row, true));
-    return rounded(add_any(log1p_of_positive(rest(row)), mean)) + row.anchor.finite;
+    Exact<T> others[1], log[1];
+    find_logs(&row, others, log);
+    return rounded(add_any(log[0], mean)) + row.anchor.finite;
 }
 
 }  // namespace csoftmax

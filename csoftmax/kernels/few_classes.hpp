@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "few_columns.hpp"
+#include "logsumexp.hpp"
 #include "loops.hpp"
 #include "operations.hpp"
 
@@ -57,13 +58,13 @@ CSOFTMAX_INLINE void sum_few(const Vec<T> (&some)[N * M], const Anchor<T> (&anch
         Row<T>& row = rows[v];
         row.max = anchors[v].max;
         row.anchor = anchors[v];
-        row.ties = broadcast(T(0));
-        Vec<T> some_terms[N];
+        Vec<T> some_terms[N], ties = broadcast(T(0));
         for (int j = 0; j < N; ++j) {
-            const Vec<T> e_j = e[j * M + v], peak = row.anchor.peak.value;
-            if (apart) row.ties = row.ties + tie(e_j, peak);
+            const Vec<T> e_j = e[j * M + v], peak = anchors[v].peak.value;
+            if (apart) ties = ties + tie(e_j, peak);
             some_terms[j] = apart ? below(e_j, peak) : e_j;
         }
+        row.ties = ties;
         row.sum = sum_of_few(some_terms);
     }
 }
@@ -99,23 +100,23 @@ CSOFTMAX_INLINE void compute_few(const Columns<T>& x, const Columns<T>& out, Row
     x.template load<N, M>(some);
     anchor_few<N, M>(some, anchors);
     sum_few<operation != SOFTMAX, N, M>(some, anchors, e, rows);
-    for (int v = 0; v < M; ++v) {
-        Row<T>& row = rows[v];
-        if constexpr (operation == SOFTMAX) {
-            const Divisor<T> sum = divisor(sum_of_terms(row, false));
+    if constexpr (operation == SOFTMAX) {
+        for (int v = 0; v < M; ++v) {
+            const Divisor<T> sum = divisor(sum_of_terms(rows[v], false));
             for (int j = 0; j < N; ++j) e[j * M + v] = divide(e[j * M + v], sum);
-        } else if constexpr (operation == LOG_SOFTMAX) {
-            row.offset = rounded(log1p_of_positive(rest(row))) + row.anchor.finite;
-        } else {
-            results[v].factor = logsumexp(row);
-            results[v].again = row.again;
-            results[v].max = row.max;
         }
-    }
-    if constexpr (operation == LOG_SOFTMAX)
-        subtract_few<N, M>(x, rows, out);
-    else if constexpr (operation == SOFTMAX)
         out.template store<N, M>(e);
+    } else {
+        Exact<T> others[M], logs[M];
+        find_logs(rows, others, logs);
+        for (int v = 0; v < M; ++v) {
+            if constexpr (operation == LOG_SOFTMAX)
+                rows[v].offset = rounded(logs[v]) + rows[v].anchor.finite;
+            else
+                find_logsumexp(rows[v].max, others[v], logs[v], results[v]);
+        }
+        if constexpr (operation == LOG_SOFTMAX) subtract_few<N, M>(x, rows, out);
+    }
 }
 // logsumexp of registers of n classes, `stride` apart, near 0: of terms in two words each. For float two of
 // double are cheaper, by the usual exp: 1 + tiny has all digits of the tiny number in its second word.
@@ -206,25 +207,18 @@ CSOFTMAX_INLINE void multiply_few(const Columns<T>& y, const Columns<T>& grad, c
 }
 template <int N, class T>
 CSOFTMAX_APART void multiply_few(Columns<T> y, Columns<T> grad, Columns<T> out, std::ptrdiff_t vectors) {
-    for (; vectors > 0; --vectors) {
-        multiply_few<N>(y, grad, out);
-        y.template skip<N>(1);
-        grad.template skip<N>(1);
-        out.template skip<N>(1);
-    }
+    for (std::ptrdiff_t v = 0; v < vectors; ++v)
+        multiply_few<N>(y.template at<N>(v), grad.template at<N>(v), out.template at<N>(v));
 }
 template <Operation operation, int N, class T>
 CSOFTMAX_APART void compute_few(Columns<T> x, Columns<T> out, Row<T>* rows, std::ptrdiff_t vectors) {
     constexpr int M = SIDE_BY_SIDE<N>;
-    for (; vectors >= M; vectors -= M, rows += M) {
-        compute_few<operation, N, M>(x, out, rows);
-        x.template skip<N>(M);
-        out.template skip<N>(M);
-    }
-    if (vectors > 0) compute_few<operation, N, 1>(x, out, rows);
+    std::ptrdiff_t v = 0;
+    for (; v + M <= vectors; v += M)
+        compute_few<operation, N, M>(x.template at<N>(v), out.template at<N>(v), rows + v);
+    if (v < vectors) compute_few<operation, N, 1>(x.template at<N>(v), out.template at<N>(v), rows + v);
 }
-// n classes, 2 to FEW_CLASSES, of `vectors` registers of rows: softmax or log_softmax to out; or
-// logsumexp, and what sum_some_again needs beside it, to rows.
+// n classes, 2 to FEW_CLASSES, of `vectors` registers of rows: softmax or log_softmax to out, logsumexp to row.factor.
 template <class T>
 inline void compute_few_classes(Operation operation, std::ptrdiff_t n, const Columns<T>& x,
                                 const Columns<T>& out, Row<T>* rows, std::ptrdiff_t vectors) {
@@ -233,14 +227,16 @@ inline void compute_few_classes(Operation operation, std::ptrdiff_t n, const Col
             compute_few<kernel.value, count.value>(x, out, rows, vectors);
         });
     };
-    if constexpr (Vec<T>::LANES == 1)
+    if constexpr (Vec<T>::LANES == 1) {
         return;  // there are no columns
-    else if (operation == SOFTMAX)
+    } else if (operation == SOFTMAX) {
         compute(std::integral_constant<Operation, SOFTMAX>{});
-    else if (operation == LOG_SOFTMAX)
+    } else if (operation == LOG_SOFTMAX) {
         compute(std::integral_constant<Operation, LOG_SOFTMAX>{});
-    else
+    } else {
         compute(std::integral_constant<Operation, LOGSUMEXP>{});
+        sum_some_again(x, n, vectors, rows);
+    }
 }
 template <class T>
 inline void multiply_few_classes(std::ptrdiff_t n, const Columns<T>& y, const Columns<T>& grad,

@@ -80,7 +80,6 @@ cdef inline void run_few_classes(Scratch[real]& scratch, Operation operation, co
     cdef Columns[real] grad, out
     if operation == LOGSUMEXP:
         compute_few_classes(operation, p.n, x, x, rows, width // W)
-        sum_some_again(x, p.n, width // W, rows)
         for v in range(width // W):
             store(tile + v * W, rows[v].factor)
         store_tile(tile, p.out, lane, lanes, 0, 1, width, <real> 0)
@@ -99,12 +98,14 @@ cdef inline void run_few_losses(Scratch[real]& scratch, const Problem& p, Py_ssi
                                 Py_ssize_t lanes, Py_ssize_t width) noexcept nogil:
     cdef Samples[real] samples
     cdef int64_t labels[MAX_LANES]
+    cdef real numbers[MAX_LANES]
     cdef real* tile = &scratch.tiles[0][0]
     cdef Py_ssize_t W = lanes_of(tile)
     cdef Columns[real] x = load_few_columns(tile, p.x, p, lane, lanes, width, -INFINITY)
     cdef Columns[real] w = x, out
     cdef Weights[real] weights
-    cdef bint ignored = read_samples(samples, labels, p, lane, lanes, width)
+    cdef bint ignored = read_few_labels(numbers, labels, p, lane, lanes, width)
+    read_samples(samples, labels, ignored, p, lane, lanes, width)
     if has_weights(p):
         if p.label == NULL and weighing_of(tile, p) == BY_TARGET:
             w = load_few_columns(&scratch.tiles[1][0], p.y, p, lane, lanes, width, <real> 0)
@@ -114,6 +115,6 @@ cdef inline void run_few_losses(Scratch[real]& scratch, const Problem& p, Py_ssi
     out.data = NULL
     if p.out.data != NULL:
         out = few_columns(tile, p.out, p, lane, lanes, width)
-    find_losses_of_few_classes(p.n, x, w, has_weights(p), out, samples, width // W)
+    find_losses_of_few_classes(p.n, x, w, has_weights(p), p.label != NULL, out, &numbers[0], samples, width // W)
     write_losses(samples.loss, labels, ignored, p, lane, lanes)
     store_few_columns(out, tile, p, lane, lanes, width, <real> 0)

@@ -42,9 +42,9 @@ template <class T> struct Columns {
             }
         }
     }
-    // On to the next registers, if there is any memory.
-    template <int N> CSOFTMAX_INLINE void skip(int registers) {
-        if (data) data += registers * Vec<T>::LANES * (dense ? N : 1);
+    // From register v on.
+    template <int N> CSOFTMAX_INLINE Columns at(std::ptrdiff_t v) const {
+        return {data + v * Vec<T>::LANES * (dense ? N : 1), stride, ahead, dense};
     }
 
 private:

@@ -3,92 +3,96 @@
 #pragma once
 
 #include "few_classes.hpp"
+#include "loss.hpp"
 
 namespace csoftmax {
 
-constexpr int NO_LABEL = -1, IGNORED = -2;
-// What a group of samples brings along, and its losses; a label is a number of T.
-template <class T> struct Samples {
-    T label[MAX_LANES], class_weight[MAX_LANES], scale[MAX_LANES], loss[MAX_LANES];
-    T kept, spread;  // 1 - s and s / n, of the smoothing s
-    bool labelled;   // the samples have labels, not target probabilities
-};
+constexpr int NO_LABEL = -1, IGNORED = -2;  // as labels, which are numbers of T
 
-// N classes of one register of samples, the one at `at`; the formulas are in loss.hpp. w: the weights of the classes,
-// if `weighted`; with labels one of each class, common to all. out: no memory if only losses are asked for.
-template <int N, bool weighted, bool labelled, class T>
-CSOFTMAX_INLINE void find_some_losses(const Columns<T>& x, const Columns<T>& w, const Columns<T>& out,
-                                      Samples<T>& samples, std::ptrdiff_t at) {
+// Of register v of samples.
+template <int N, bool labelled, class T>
+CSOFTMAX_INLINE void load_weights(const Columns<T>& w, std::ptrdiff_t v, Vec<T> (&weights)[N]) {
+    if constexpr (labelled)
+        for (int j = 0; j < N; ++j) weights[j] = broadcast(w.data[j * w.stride]);
+    else
+        w.template at<N>(v).template load<N, 1>(weights);
+}
+// N classes of M registers of samples, the first at v. w: the weights of the classes, if `weighted`; with labels one
+// of each class, common to all. out: no memory if only losses are asked for.
+template <int N, int M, bool weighted, bool labelled, class T>
+CSOFTMAX_INLINE void find_few_losses(const Columns<T>& x, const Columns<T>& w, const Columns<T>& out, const T* label,
+                                     Samples<T>& samples, std::ptrdiff_t v) {
+    constexpr int W = Vec<T>::LANES;
     const Vec<T> zero = broadcast(T(0));
-    Anchor<T> anchors[1];
-    Vec<T> some[N], e[N], weights[weighted ? N : 1];
-    Row<T> rows[1];
-    Row<T>& row = rows[0];
-    x.template load<N, 1>(some);
-    anchor_few<N, 1>(some, anchors);
-    sum_few<true, N, 1>(some, anchors, e, rows);
-    if constexpr (weighted) {
-        if (labelled)
-            for (int j = 0; j < N; ++j) weights[j] = broadcast(w.data[j * w.stride]);
-        else
-            w.template load<N, 1>(weights);
-        Exact<T> weight = exact(zero), spread = weight;
-        for (int j = 0; j < N; j += BLOCK) {  // as add_some_weights has it
-            Vec<T> s = zero, t = zero;
-            for (int k = j; k < j + BLOCK && k < N; ++k) {
-                s = s + weights[k];
-                t = fma(weights[k], gap(weights[k], some[k], row.anchor.max), t);
+    Anchor<T> anchors[M];
+    Vec<T> some[N * M], e[N * M], weights[M][weighted ? N : 1], labels[M], logit[M], term[M], at_label[M];
+    Row<T> rows[M];
+    Exact<T> others[M], logs[M];
+    x.template at<N>(v).template load<N, M>(some);
+    anchor_few<N, M>(some, anchors);
+    sum_few<true, N, M>(some, anchors, e, rows);
+    for (int i = 0; i < M; ++i) {
+        if constexpr (weighted) {
+            load_weights<N, labelled>(w, v + i, weights[i]);
+            Exact<T> weight = exact(zero), spread = weight;
+            for (int j = 0; j < N; j += BLOCK) {  // as add_some_weights has it
+                Vec<T> s = zero, t = zero;
+                for (int k = j; k < j + BLOCK && k < N; ++k) {
+                    s = s + weights[i][k];
+                    t = fma(weights[i][k], gap(weights[i][k], some[k * M + i], anchors[i].max), t);
+                }
+                weight = j == 0 ? exact(s) : add_exactly(weight, s);
+                spread = j == 0 ? exact(t) : add_exactly(spread, t);
             }
-            weight = j == 0 ? exact(s) : add_exactly(weight, s);
-            spread = j == 0 ? exact(t) : add_exactly(spread, t);
+            rows[i].weight = end_sum(weight);
+            rows[i].spread = end_sum(spread);
         }
-        row.weight = end_sum(weight);
-        row.spread = end_sum(spread);
+        labels[i] = load(label + (v + i) * W);
+        logit[i] = term[i] = zero;
+        for (int j = 0; j < N && labelled; ++j) {
+            const auto here = equal(labels[i], broadcast(T(j)));
+            logit[i] = choose(here, some[j * M + i], logit[i]);
+            term[i] = choose(here, e[j * M + i], term[i]);
+        }
     }
-    const Vec<T> label = load(samples.label + at);
-    Labelled<T> y = {zero, zero, load(samples.class_weight + at), load(samples.scale + at),
-                     broadcast(samples.kept), broadcast(samples.spread)};
-    for (int j = 0; j < N && labelled; ++j) {
-        const auto here = equal(label, broadcast(T(j)));
-        y.x = choose(here, some[j], y.x);
-        y.e = choose(here, e[j], y.e);
-    }
-    Vec<T> at_label;
-    store(samples.loss + at, find_loss(row, weighted, labelled, y, at_label));
+    find_logs(rows, others, logs);
+    for (int i = 0; i < M; ++i)
+        at_label[i] =
+            find_some_losses<weighted, labelled>(rows[i], others[i], logs[i], logit[i], term[i], v + i, samples);
     if (!out.data) return;
-    const Gradient<T> gradient(row);
-    const auto counts = label >= broadcast(T(NO_LABEL));
-    for (int j = 0; j < N; ++j) {
-        e[j] = weighted ? gradient.at(e[j], weights[j]) : gradient.at(e[j]);
-        if (labelled) e[j] = choose(equal(label, broadcast(T(j))), at_label, choose(counts, e[j], zero));
+    for (int i = 0; i < M; ++i) {
+        const Gradient<T> gradient(rows[i]);
+        const auto counts = labels[i] >= broadcast(T(NO_LABEL));
+        for (int j = 0; j < N; ++j) {
+            Vec<T>& e_j = e[j * M + i];
+            e_j = weighted ? gradient.at(e_j, weights[i][weighted ? j : 0]) : gradient.at(e_j);
+            if (labelled) e_j = choose(equal(labels[i], broadcast(T(j))), at_label[i], choose(counts, e_j, zero));
+        }
     }
-    out.template store<N, 1>(e);
+    out.template at<N>(v).template store<N, M>(e);
 }
 template <int N, bool weighted, bool labelled, class T>
-CSOFTMAX_APART void find_few_losses(Columns<T> x, Columns<T> w, Columns<T> out, Samples<T>& samples,
-                                    std::ptrdiff_t vectors) {
-    constexpr int W = Vec<T>::LANES;
-    for (std::ptrdiff_t at = 0; at < vectors * W; at += W) {
-        find_some_losses<N, weighted, labelled>(x, w, out, samples, at);
-        x.template skip<N>(1);
-        if (!labelled) w.template skip<N>(1);
-        out.template skip<N>(1);
-    }
+CSOFTMAX_APART void find_few_losses(Columns<T> x, Columns<T> w, Columns<T> out, const T* label,
+                                    Samples<T>& samples, std::ptrdiff_t vectors) {
+    constexpr int M = weighted && labelled ? 1 : SIDE_BY_SIDE<N>;
+    std::ptrdiff_t v = 0;
+    for (; v + M <= vectors; v += M) find_few_losses<N, M, weighted, labelled>(x, w, out, label, samples, v);
+    if (v < vectors) find_few_losses<N, 1, weighted, labelled>(x, w, out, label, samples, v);
 }
 // n classes, 2 to FEW_CLASSES, of `vectors` registers of samples.
 template <class T>
-inline void find_losses_of_few_classes(std::ptrdiff_t n, const Columns<T>& x, const Columns<T>& w,
-                                       bool weighted, const Columns<T>& out, Samples<T>& samples,
+inline void find_losses_of_few_classes(std::ptrdiff_t n, const Columns<T>& x, const Columns<T>& w, bool weighted,
+                                       bool labelled, const Columns<T>& out, const T* label, Samples<T>& samples,
                                        std::ptrdiff_t vectors) {
     if constexpr (Vec<T>::LANES > 1)
         with_count(n, [&](auto count) {
             constexpr int N = count.value;
             if (!weighted)
-                find_few_losses<N, false, true>(x, w, out, samples, vectors);
-            else if (samples.labelled)
-                find_few_losses<N, true, true>(x, w, out, samples, vectors);
+                find_few_losses<N, false, true>(x, w, out, label, samples, vectors);
+            else if (labelled)
+                find_few_losses<N, true, true>(x, w, out, label, samples, vectors);
             else
-                find_few_losses<N, true, false>(x, w, out, samples, vectors);
+                find_few_losses<N, true, false>(x, w, out, label, samples, vectors);
         });
 }
 

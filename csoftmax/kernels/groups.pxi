@@ -372,16 +372,13 @@ cdef inline void run_rows(Scratch[real]& scratch, Operation operation, const Pro
             set_anchors(&rows[0], vectors)
         sweep_group(scratch, operation, ADD_UP, p, lane, lanes, rows)
     if operation == CROSS_ENTROPY:
-        find_losses(at_label, labels, ignored, p, lane, lanes, rows)
+        find_losses_of_group(at_label, labels, ignored, p, lane, lanes, rows)
         if p.out.data != NULL:
             sweep_group(scratch, CROSS_ENTROPY, WRITE, p, lane, lanes, rows)
             if p.label != NULL:
                 write_at_labels(at_label, labels, ignored, p, lane, lanes, 0, p.n)
         return
-    for v in range(vectors):
-        if p.n == 1:        # e / e, so that a single class gets exactly 1
-            rows[v].anchor.peak = exact(rows[v].anchor.peak.value)
-        prepare_writing(operation, p.n, &rows[v])
+    prepare_writing(operation, p.n, rows, vectors)
     if operation == TOPK:
         find_top(scratch, p, lane, lanes, rows)
         return
@@ -451,13 +448,23 @@ cdef void sum_again(Scratch[real]& scratch, const Problem& p, Py_ssize_t lane, P
             rows[v].factor = logsumexp_again(rows[v], rows[v].factor)
 
 
-cdef inline void prepare_writing(Operation operation, Py_ssize_t n, Row[real]* row) noexcept nogil:
+cdef inline void prepare_writing(Operation operation, Py_ssize_t n, Row[real]* rows, Py_ssize_t vectors) noexcept nogil:
+    cdef Py_ssize_t v
+    if n == 1:              # e / e, so that a single class gets exactly 1
+        for v in range(vectors):
+            rows[v].anchor.peak = exact(rows[v].anchor.peak.value)
+    if operation in (LOG_SOFTMAX, TOPK):
+        find_offsets(rows, vectors)
+    elif operation == LOGSUMEXP:
+        find_logsumexp(rows, vectors)
+    else:
+        for v in range(vectors):
+            prepare_register(operation, n, &rows[v])
+
+
+cdef inline void prepare_register(Operation operation, Py_ssize_t n, Row[real]* row) noexcept nogil:
     if operation == SOFTMAX:
         row.divisor = make_divisor(sum_of_terms(row[0], False))
-    elif operation in (LOG_SOFTMAX, TOPK):
-        row.offset = rounded(log1p_of_positive(rest(row[0]))) + row.anchor.finite
-    elif operation == LOGSUMEXP:
-        row.factor = row_logsumexp(row[0])
     elif operation == ENTROPY:
         row.factor = row_entropy(row[0])
     elif operation == CCE:

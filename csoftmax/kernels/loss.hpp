@@ -10,14 +10,15 @@
 //     scale * ((sum(w) - w_j) - (sum(w) + a) * missing)
 #pragma once
 
-#include "row.hpp"
+#include "logsumexp.hpp"
+#include "tile.hpp"
 
 namespace csoftmax {
 
-// Of a register of labels: their logits and terms, the class weights there and the samples' own; the
-// smoothing's parts of the label and of each class, 1 - s and s / n.
-template <class T> struct Labelled {
-    Vec<T> x, e, class_weight, scale, kept, spread;
+// What up to MAX_LANES samples bring along, and their losses.
+template <class T> struct Samples {
+    T class_weight[MAX_LANES], scale[MAX_LANES], loss[MAX_LANES];  // the class weights at the labels
+    T kept, spread;                                                // of the smoothing s, 1 - s and s / n
 };
 
 // The weights of the classes, for columns: of each class one for each row, or one that is common to all.
@@ -53,33 +54,63 @@ template <class T> struct Gradient {
     }
 };
 
-// The losses; at_label <- the gradient there, and to the row what Gradient takes from it. `weighted`: the
-// classes have weights.
-template <class T>
-CSOFTMAX_INLINE Vec<T> find_loss(Row<T>& row, bool weighted, bool label, const Labelled<T>& y,
-                                 Vec<T>& at_label) {
-    const Vec<T> zero = broadcast(T(0)), finite = row.anchor.finite;
-    const Exact<T> others = rest(row), log = log1p_of_positive(others);
+// The losses of register v of samples, and to the row what Gradient takes from it. `weighted`: the classes have
+// weights. Returns the gradient at the labels, if there are any, of the logits x there and their terms e.
+template <bool weighted, bool label, class T>
+CSOFTMAX_INLINE Vec<T> find_some_losses(Row<T>& row, const Exact<T>& others, const Exact<T>& log, Vec<T> x, Vec<T> e,
+                                        std::ptrdiff_t v, Samples<T>& samples) {
+    constexpr int W = Vec<T>::LANES;
+    const Vec<T> zero = broadcast(T(0)), finite = row.anchor.finite, scale = load(samples.scale + v * W);
     const Vec<T> weight = weighted ? rounded(row.weight) : zero, rests = rounded(others);
-    const Vec<T> a = label ? y.class_weight * y.kept : zero;
+    const Vec<T> class_weight = label ? load(samples.class_weight + v * W) : zero;
+    const Vec<T> a = label ? class_weight * broadcast(samples.kept) : zero;
     // without weights nothing but a NaN among the terms, which a label of no weight must not hide
     Vec<T> loss = (weighted ? weighted_loss(row, log) : zero * rounded(log)) + finite;
-    if (label) loss = loss + nonzero_times(a, (row.max - y.x) + (rounded(log) + finite));
-    row.offset = y.scale;
+    if (label) loss = loss + nonzero_times(a, (row.max - x) + (rounded(log) + finite));
+    row.offset = scale;
     row.total = weight + a;
-    row.factor = row.total * y.scale;
+    row.factor = row.total * scale;
     row.peak = dominant_peak(row, rests);
     fold_factor(row);
     const Vec<T> below = rounded(row.sum) + (row.ties - broadcast(T(1))) * row.anchor.peak.value;
     row.lack = divide(below, row.divisor) * row.factor;
-    if (label) {
-        const Vec<T> w = y.class_weight * y.spread, minus_scale = zero - y.scale;
-        const Vec<T> at_max = fma(weight - w, y.scale, zero - row.lack);
-        const Vec<T> elsewhere =
-            fma(a, minus_scale, fma(w, minus_scale, divide(y.e, row.divisor) * row.factor));
-        at_label = at_dominant_maximum(y.x, row, rests, at_max, elsewhere) + finite;
-    }
-    return scaled_loss(loss, y.scale) + zero;  // no -0
+    store(samples.loss + v * W, scaled_loss(loss, scale) + zero);  // no -0
+    if (!label) return zero;
+    const Vec<T> w = class_weight * broadcast(samples.spread), minus_scale = zero - scale;
+    const Vec<T> at_max = fma(weight - w, scale, zero - row.lack);
+    const Vec<T> elsewhere = fma(a, minus_scale, fma(w, minus_scale, divide(e, row.divisor) * row.factor));
+    return at_dominant_maximum(x, row, rests, at_max, elsewhere) + finite;
+}
+// The same for all registers. at_label has the logits at the labels, and gets the gradient there.
+template <bool weighted, bool label, class T>
+CSOFTMAX_APART void find_all_losses(Row<T>* rows, std::ptrdiff_t vectors, T* at_label, Samples<T>& samples) {
+    for_some(vectors, [&](auto count, std::ptrdiff_t v) CSOFTMAX_INLINED {
+        constexpr int N = count.value;
+        Vec<T> x[N], e[N];
+        Anchor<T> anchors[N];
+        Exact<T> others[N], logs[N];
+        for (int i = 0; i < N; ++i) {
+            x[i] = e[i] = label ? load(at_label + (v + i) * Vec<T>::LANES) : broadcast(T(0));
+            anchors[i] = rows[v + i].anchor;
+        }
+        if (label) terms(x, anchors, e);
+        find_logs(rows + v, others, logs);
+        for (int i = 0; i < N; ++i) {
+            const Vec<T> there =
+                find_some_losses<weighted, label>(rows[v + i], others[i], logs[i], x[i], e[i], v + i, samples);
+            if (label) store(at_label + (v + i) * Vec<T>::LANES, there);
+        }
+    });
+}
+template <class T>
+CSOFTMAX_INLINE void find_losses(Row<T>* rows, std::ptrdiff_t vectors, bool weighted, bool label, T* at_label,
+                                 Samples<T>& samples) {
+    if (!label)
+        find_all_losses<true, false>(rows, vectors, at_label, samples);
+    else if (weighted)
+        find_all_losses<true, true>(rows, vectors, at_label, samples);
+    else
+        find_all_losses<false, true>(rows, vectors, at_label, samples);
 }
 
 }  // namespace csoftmax

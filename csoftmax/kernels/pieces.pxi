@@ -72,7 +72,7 @@ cdef void take_step_of_group(Row[real]* rows, real* at_label, Step step, const P
     if step == FIND_LOSSES:
         if p.label != NULL:
             logits_at_labels(at_label, labels, False, p, lane, lanes)
-        find_losses(at_label, labels, False, p, lane, lanes, rows)
+        find_losses_of_group(at_label, labels, False, p, lane, lanes, rows)
         return
     sweep_classes(scratch, CROSS_ENTROPY, WRITE, p, lane, lanes, first, last, rows)
     if p.label != NULL:

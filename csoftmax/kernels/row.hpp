@@ -125,6 +125,13 @@ CSOFTMAX_INLINE void end_chunk(const LaneSums<T>& lanes, Order order, bool weigh
     }
 }
 
+// call(how many, the first of them) for all of so many registers of rows, as many as go side by side.
+template <int N = TOGETHER, class Call>
+CSOFTMAX_INLINE void for_some(std::ptrdiff_t vectors, Call call, std::ptrdiff_t v = 0) {
+    for (; v + N <= vectors; v += N) call(std::integral_constant<int, N>{}, v);
+    if constexpr (N > 1) for_some<N / 2>(vectors, call, v);
+}
+
 // After the first sweep: the anchor of the terms.
 template <int N, class T> CSOFTMAX_INLINE void set_some_anchors(Row<T>* rows) {
     Vec<T> max[N];
@@ -134,9 +141,7 @@ template <int N, class T> CSOFTMAX_INLINE void set_some_anchors(Row<T>* rows) {
     for (int i = 0; i < N; ++i) rows[i].anchor = anchors[i];
 }
 template <class T> CSOFTMAX_INLINE void set_anchors(Row<T>* rows, std::ptrdiff_t vectors) {
-    constexpr int N = TOGETHER;
-    for (; vectors >= N; vectors -= N, rows += N) set_some_anchors<N>(rows);
-    for (; vectors > 0; --vectors, ++rows) set_some_anchors<1>(rows);
+    for_some(vectors, [&](auto count, std::ptrdiff_t v) CSOFTMAX_INLINED { set_some_anchors<count.value>(rows + v); });
 }
 
 // A product with no error that an overflow has spoilt.
@@ -373,64 +378,6 @@ template <class T> CSOFTMAX_INLINE void fold_factor(Row<T>& row) {
 template <class T> CSOFTMAX_INLINE Exact<T> rest(const Row<T>& row) {
     return add_exactly(divide_exactly(row.sum, row.anchor.peak),
                        row.ties - broadcast(T(1)));
-}
-
-// logsumexp near 0, where the maximum cancels digits of the logarithm: as near as the probability of
-// what is not the maximum, which the errors of the terms are relative to. There the sum is taken
-// once more, of exp(x) itself in two words, and 1 subtracted from it. And where the maximum is +inf:
-// the terms are NaN, but the result is so only if an entry is.
-template <class T> CSOFTMAX_INLINE bool any_again(const Row<T>& row) {
-    return lane(max_lanes(row.again), 0) > 0;
-}
-// logsumexp, and whether it needs a second sum.
-template <class T> CSOFTMAX_INLINE Vec<T> logsumexp(Row<T>& row) {
-    const Vec<T> zero = broadcast(T(0)), one = broadcast(T(1));
-    Exact<T> others = rest(row);
-    Vec<T> result = rounded(add_any(exact(row.max), log1p_of_positive(others)));
-    if constexpr (!BY_LIBRARY<T>) {
-        auto near = broadcast(T(1.5)) * others.value > abs(result) * (one + others.value);
-        row.again = choose(near, one, zero);
-    }
-    row.again = choose(row.max >= broadcast(INFINITE<T>), one, row.again);
-    return result;
-}
-
-// total += exp(x_j) for a few registers; where the maximum is infinite, 0 or NaN.
-template <int N, class T>
-CSOFTMAX_INLINE void add_exact_block(const Vec<T> (&x)[N], Vec<T> max, Exact<T>& total) {
-    const Vec<T> zero = broadcast(T(0)), infinite = broadcast(INFINITE<T>);
-    Exact<T> e[N];
-    if constexpr (BY_LIBRARY<T>)
-        for (int k = 0; k < N; ++k) e[k] = exact(zero);
-    else
-        exp_exactly(x, e);
-    for (int k = 0; k < N; ++k) {
-        auto above_all = max >= infinite;
-        e[k].value = choose(above_all, choose(x[k] <= infinite, zero, x[k]), e[k].value);
-        e[k].error = choose(above_all, zero, e[k].error);
-        total = add_any(total, e[k]);
-    }
-}
-// The same for all classes, in rows that need it.
-template <class T>
-inline void add_exact_terms(const T* x, std::ptrdiff_t stride, std::ptrdiff_t steps,
-                            const Row<T>* row, Exact<T>* total) {
-    if (!any_again(*row)) return;
-    constexpr int N = 4;
-    for (std::ptrdiff_t i = 0; i < steps; i += N) {
-        Vec<T> some[N];
-        for (int k = 0; k < N; ++k)
-            some[k] = i + k < steps ? load(x + (i + k) * stride) : broadcast(-INFINITE<T>);
-        add_exact_block(some, row->max, *total);
-    }
-}
-
-// `usual`, but what the second sum gives where that was taken.
-template <class T> CSOFTMAX_INLINE Vec<T> logsumexp_again(const Row<T>& row, Vec<T> usual) {
-    Exact<T> above = add_exactly(row.sum, broadcast(T(-1)));
-    Vec<T> precise = rounded(log1p(two_sum(above.value, above.error)));
-    precise = choose(row.max >= broadcast(INFINITE<T>), row.max + row.sum.value, precise);
-    return choose(row.again > broadcast(T(0)), precise, usual);
 }
 
 }  // namespace csoftmax

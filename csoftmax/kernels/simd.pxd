@@ -41,9 +41,7 @@ cdef extern from "vecmath.hpp" namespace "csoftmax" nogil:
     cdef cppclass Anchor[T]:
         Exact[T] peak
         Vec[T] finite
-    Vec[T] term[T](Vec[T], const Anchor[T]&)
     Vec[T] vec_exp "csoftmax::exp"[T](Vec[T])
-    Exact[T] log1p_of_positive[T](Exact[T])
 
 cdef extern from "summation.hpp" namespace "csoftmax" nogil:
     const Py_ssize_t CHUNK, FEW, PLAIN
@@ -91,20 +89,25 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     Divisor[T] make_divisor "csoftmax::divisor"[T](Exact[T])
     Vec[T] divide[T](Vec[T], const Divisor[T]&)
     Exact[T] sum_of_terms[T](const Row[T]&, bint apart)
-    Exact[T] rest[T](const Row[T]&)
+
+cdef extern from "logsumexp.hpp" namespace "csoftmax" nogil:
+    void find_offsets[T](Row[T]*, ptrdiff_t vectors)
+    void find_logsumexp[T](Row[T]*, ptrdiff_t vectors)
     bint any_again[T](const Row[T]&)
-    Vec[T] row_logsumexp "csoftmax::logsumexp"[T](Row[T]&)
     void add_exact_terms[T](const T*, ptrdiff_t stride, ptrdiff_t steps, const Row[T]*, Exact[T]*)
     Vec[T] logsumexp_again[T](const Row[T]&, Vec[T] usual)
 
 cdef extern from "loss.hpp" namespace "csoftmax" nogil:
-    cdef cppclass Labelled[T]:
-        Vec[T] x, e, class_weight, scale, kept, spread
+    cdef cppclass Samples[T]:
+        T* class_weight
+        T* scale
+        T* loss
+        T kept, spread
     cdef cppclass Weights[T]:
         const T* data
         ptrdiff_t stride
         bint common
-    Vec[T] find_loss[T](Row[T]&, bint weighted, bint label, const Labelled[T]&, Vec[T]& at_label)
+    void find_losses[T](Row[T]*, ptrdiff_t vectors, bint weighted, bint label, T* at_label, Samples[T]&)
 
 cdef extern from "loops.hpp" namespace "csoftmax" nogil:
     void find_row_terms[T](const T* x, T* e, ptrdiff_t steps, const Row[T]* row)
@@ -239,15 +242,9 @@ cdef extern from "few_losses.hpp" namespace "csoftmax" nogil:
     enum:
         NO_LABEL
         IGNORED
-    cdef cppclass Samples[T]:
-        T* label
-        T* class_weight
-        T* scale
-        T* loss
-        T kept, spread
-        bint labelled
     void find_losses_of_few_classes[T](ptrdiff_t n, const Columns[T]& x, const Columns[T]& w, bint weighted,
-                                       const Columns[T]& out, Samples[T]&, ptrdiff_t vectors)
+                                       bint labelled, const Columns[T]& out, const T* label, Samples[T]&,
+                                       ptrdiff_t vectors)
 
 cdef extern from "wide_columns.hpp" namespace "csoftmax" nogil:
     void add_classes[T](const T* x, ptrdiff_t stride, T* e, ptrdiff_t e_stride, const Weights[T]&, ptrdiff_t steps,

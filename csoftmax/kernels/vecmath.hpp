@@ -41,11 +41,11 @@ template <> struct Constants<double> : Coefficients<double> {
 template <class T> constexpr bool BY_LIBRARY = std::is_same<T, long double>::value;
 template <class T> constexpr T INFINITE = std::numeric_limits<T>::infinity();
 
-template <class T, int N>
-CSOFTMAX_INLINE Vec<T> horner(const T (&coefficients)[N], Vec<T> x) {
-    Vec<T> y = broadcast(coefficients[N - 1]);
-    for (int i = N - 2; i >= 0; --i) y = fma(y, x, broadcast(coefficients[i]));
-    return y;
+template <class T, int COUNT, int N>
+CSOFTMAX_INLINE void horner(const T (&coefficients)[COUNT], const Vec<T> (&x)[N], Vec<T> (&y)[N]) {
+    for (int i = 0; i < N; ++i) y[i] = broadcast(coefficients[COUNT - 1]);
+    for (int n = COUNT - 2; n >= 0; --n)
+        for (int i = 0; i < N; ++i) y[i] = fma(y[i], x[i], broadcast(coefficients[n]));
 }
 
 // How many registers go through a chain of a dozen dependent steps side by side: by itself the
@@ -252,21 +252,29 @@ template <class T, int N> CSOFTMAX_INLINE void exp_exactly(const Vec<T> (&x)[N],
     }
 }
 
-// k ln 2 + log((1 + f) + error), with 1 + f in [sqrt(1/2), sqrt(2)). After FreeBSD's s_log1p.c:
+// k ln 2 + log((1 + f) + error), with 1 + f in [sqrt(1/2), sqrt(2)), for N registers side by side. After FreeBSD's
+// s_log1p.c:
 //   log(1 + f) = f - f^2/2 + s (f^2/2 + s^2 L(s^2)),  s = f / (2 + f).
 // The error is divided by 1 + f = (1 + s) / (1 - s), which need not be done to more than 3 digits.
-template <class T> CSOFTMAX_INLINE Exact<T> log_reduced(Vec<T> k, Vec<T> f, Vec<T> error) {
+template <class T, int N>
+CSOFTMAX_INLINE void log_reduced(const Vec<T> (&k)[N], const Vec<T> (&f)[N], const Vec<T> (&error)[N],
+                                 Exact<T> (&log)[N]) {
     using C = Constants<T>;
     constexpr T INVERSE[] = {1, -2, 2, -2};
-    Vec<T> s = f / (broadcast(T(2)) + f);
-    Vec<T> z = s * s;
-    Vec<T> c = error * horner(INVERSE, s);
-    Vec<T> half_square = broadcast(T(0.5)) * f * f;
-    Vec<T> tail = fma(s, fma(z, horner(C::LOG, z), half_square),
-                      fma(k, broadcast(C::LN2[1]), c));
-    Exact<T> near = fast_two_sum(f, tail - half_square);
-    Exact<T> y = fast_two_sum(k * broadcast(C::LN2[0]), near.value);
-    return {y.value, y.error + near.error};
+    Vec<T> s[N], z[N], half_square[N], c[N], tail[N];
+    for (int i = 0; i < N; ++i) s[i] = f[i] / (broadcast(T(2)) + f[i]);
+    for (int i = 0; i < N; ++i) z[i] = s[i] * s[i];
+    for (int i = 0; i < N; ++i) half_square[i] = broadcast(T(0.5)) * f[i] * f[i];
+    horner(INVERSE, s, c);
+    horner(C::LOG, z, tail);
+    for (int i = 0; i < N; ++i) c[i] = error[i] * c[i];
+    for (int i = 0; i < N; ++i) tail[i] = fma(z[i], tail[i], half_square[i]);
+    for (int i = 0; i < N; ++i) tail[i] = fma(s[i], tail[i], fma(k[i], broadcast(C::LN2[1]), c[i]));
+    for (int i = 0; i < N; ++i) {
+        const Exact<T> near = fast_two_sum(f[i], tail[i] - half_square[i]);
+        log[i] = fast_two_sum(k[i] * broadcast(C::LN2[0]), near.value);
+        log[i].error = log[i].error + near.error;
+    }
 }
 
 // a = some * power: where |a| is normal 1 <= |some| < 2 and power = 2^k, elsewhere some = 1.
@@ -302,23 +310,29 @@ template <class T> CSOFTMAX_INLINE Vec<T> split_exponent(Vec<T> u, Vec<T>& k, Ve
 
 // log(1 + x) for x >= 0 (finite for -1, too); both words together are wrong by some 1/4 ULP, also for tiny x.
 // A NaN stays one by u.error, as its k is not 0.
-template <class T> CSOFTMAX_INLINE Exact<T> log1p_of_positive(Exact<T> x) {
+template <class T, int N> CSOFTMAX_INLINE void log1p_of_positive(const Exact<T> (&x)[N], Exact<T> (&log)[N]) {
     if constexpr (BY_LIBRARY<T>) {
-        return exact(Vec<T>{std::log1p(rounded(x).v)});
+        for (int i = 0; i < N; ++i) log[i] = exact(Vec<T>{std::log1p(rounded(x[i]).v)});
     } else {
         const Vec<T> one = broadcast(T(1)), zero = broadcast(T(0));
-        Exact<T> u = add_exactly(x, one);
-        Vec<T> k, inverse;
-        Vec<T> m = split_exponent(u.value, k, inverse);
-        auto near = equal(k, zero);  // there f is x itself
-        Vec<T> error = choose(near, x.error, u.error * inverse);
-        return log_reduced(k, choose(near, x.value, m - one), error);
+        Vec<T> k[N], f[N], error[N];
+        for (int i = 0; i < N; ++i) {
+            const Exact<T> u = add_exactly(x[i], one);
+            Vec<T> inverse;
+            const Vec<T> m = split_exponent(u.value, k[i], inverse);
+            const auto near = equal(k[i], zero);  // there f is x itself
+            f[i] = choose(near, x[i].value, m - one);
+            error[i] = choose(near, x[i].error, u.error * inverse);
+        }
+        log_reduced(k, f, error, log);
     }
 }
 // The same for x >= -1, with -inf for -1.
 template <class T> CSOFTMAX_INLINE Exact<T> log1p(Exact<T> x) {
     const Vec<T> zero = broadcast(T(0)), one = broadcast(T(1));
-    Exact<T> y = log1p_of_positive(x);
+    const Exact<T> some[1] = {x};
+    Exact<T> logs[1], &y = logs[0];
+    log1p_of_positive(some, logs);
     const auto least = x.value + one <= zero;
     y.value = choose(least, broadcast(-INFINITE<T>), y.value);
     y.error = choose(least, zero, y.error);
@@ -334,11 +348,13 @@ template <class T> CSOFTMAX_INLINE Vec<T> log(Vec<T> x) {
         using C = Constants<T>;
         const Vec<T> zero = broadcast(T(0)), infinite = broadcast(INFINITE<T>);
         auto normal = x >= broadcast(std::numeric_limits<T>::min());
-        Vec<T> k, inverse;
+        Vec<T> k[1], inverse;
         Vec<T> u = choose(normal, x, x * broadcast(std::ldexp(T(1), C::HEADROOM)));
-        Vec<T> m = split_exponent(u, k, inverse);
-        k = k - choose(normal, zero, broadcast(T(C::HEADROOM)));
-        Vec<T> y = rounded(log_reduced(k, m - broadcast(T(1)), zero));
+        const Vec<T> f[1] = {split_exponent(u, k[0], inverse) - broadcast(T(1))}, none[1] = {zero};
+        k[0] = k[0] - choose(normal, zero, broadcast(T(C::HEADROOM)));
+        Exact<T> logs[1];
+        log_reduced(k, f, none, logs);
+        Vec<T> y = rounded(logs[0]);
         y = choose(x >= infinite, x, y);
         y = choose(x <= zero, x - x + (infinite - infinite), y);  // NaN for negatives
         y = choose(abs(x) <= zero, Vec<T>{-infinite.v}, y);
