@@ -107,8 +107,8 @@ cdef inline bint read_few_labels(real* numbers, int64_t* labels, const Problem& 
         numbers[k] = NO_LABEL
     if p.label != NULL:
         ignored = read_labels(p, lane, lanes, labels)
-        for k in range(lanes):
-            numbers[k] = <real> labels[k]
+        for k in range(lanes):                  # of few classes: 32 bits are converted sooner than 64
+            numbers[k] = <real> <int32_t> labels[k]
         if ignored:
             for k in range(lanes):
                 if labels[k] == p.ignore_index:

@@ -30,6 +30,8 @@ template <class T> struct Weights {
     CSOFTMAX_INLINE Vec<T> at(std::ptrdiff_t j, std::ptrdiff_t lane) const {
         return common ? broadcast(data[j * stride]) : load(data + j * stride + lane);
     }
+    // Whether register v of rows has a sum of its own.
+    CSOFTMAX_INLINE bool differ_at(std::ptrdiff_t v) const { return !common || v == 0; }
 };
 
 // What the gradient takes of a row, or of a register of rows.

@@ -104,7 +104,8 @@ CSOFTMAX_INLINE void add_chunk(Row<T>& row, const ChunkOfRow<T>& c, bool weighte
     }
 }
 
-// Before and after the classes of a chunk are added up, for `vectors` registers of rows.
+// Before and after the classes of a chunk are added up, for `vectors` registers of rows. `common`: the weights are,
+// and only the first register has their sum.
 template <class T>
 CSOFTMAX_INLINE void begin_chunk(const LaneSums<T>& lanes, Order order, bool weighted, std::ptrdiff_t vectors) {
     clear(lanes.sum, order, vectors);
@@ -114,12 +115,15 @@ CSOFTMAX_INLINE void begin_chunk(const LaneSums<T>& lanes, Order order, bool wei
     }
 }
 template <class T>
-CSOFTMAX_INLINE void end_chunk(const LaneSums<T>& lanes, Order order, bool weighted, Row<T>* rows,
+CSOFTMAX_INLINE void end_chunk(const LaneSums<T>& lanes, Order order, bool weighted, bool common, Row<T>* rows,
                                std::ptrdiff_t vectors) {
     for (std::ptrdiff_t v = 0; v < vectors; ++v) {
         end_chunk(lanes.sum + v, vectors, order, rows[v].sum);
         if (weighted) {
-            end_chunk(lanes.weight + v, vectors, order, rows[v].weight);
+            if (common && v > 0)
+                rows[v].weight = rows[0].weight;
+            else
+                end_chunk(lanes.weight + v, vectors, order, rows[v].weight);
             end_chunk(lanes.spread + v, vectors, order, rows[v].spread);
         }
     }

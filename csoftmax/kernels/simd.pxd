@@ -1,6 +1,6 @@
 # What the Cython kernels use of the headers.
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int64_t, uint16_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uintptr_t
 from libcpp cimport bool as cpp_bool
 
 
@@ -73,7 +73,7 @@ cdef extern from "row.hpp" namespace "csoftmax" nogil:
     ChunkOfRow[T] take_chunk[T](const Row[T]&, bint weighted)
     void add_chunk[T](Row[T]&, const ChunkOfRow[T]&, bint weighted)
     void begin_chunk[T](const LaneSums[T]&, Order, bint weighted, ptrdiff_t vectors)
-    void end_chunk[T](const LaneSums[T]&, Order, bint weighted, Row[T]*, ptrdiff_t vectors)
+    void end_chunk[T](const LaneSums[T]&, Order, bint weighted, bint common, Row[T]*, ptrdiff_t vectors)
     void set_anchor_so_far[T](Row[T]&)
     int powers_below[T](const Row[T]& so_far, const Row[T]& whole)
     void lower_terms[T](Row[T]&, int powers)

@@ -251,7 +251,7 @@ cdef inline void visit(Scratch[real]& scratch, Operation operation, Sweep sweep,
                 y = scratch.packed + (p.n + j0) * p.width
         visit_tile(x, y, loaded, operation, sweep, p, lane, lanes, j0, j1, rows, scratch.lane_sums)
     if sweep == ADD_UP and (j1 % CHUNK == 0 or j1 == p.n):
-        end_chunk(scratch.lane_sums, order, weighted, rows, vectors)
+        end_chunk(scratch.lane_sums, order, weighted, not fold and p.label != NULL, rows, vectors)
 
 
 cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep sweep,

@@ -38,7 +38,7 @@ CSOFTMAX_INLINE void add_block_of_classes(const T* x, std::ptrdiff_t stride, T* 
                 s = s + w_k;
                 t = fma(w_k, gap(w_k, some[k], anchors[0].max), t);
             }
-            weight[v] = end_sum(add_exactly(weight[v], s));
+            if (w.differ_at(v)) weight[v] = end_sum(add_exactly(weight[v], s));
             spread[v] = end_sum(add_exactly(spread[v], t));
         }
         terms(some, anchors, some);
