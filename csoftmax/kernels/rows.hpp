@@ -5,7 +5,7 @@
 // of row i.
 #pragma once
 
-#include "row_loops.hpp"
+#include "row_results.hpp"
 
 namespace csoftmax {
 

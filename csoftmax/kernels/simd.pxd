@@ -122,6 +122,8 @@ cdef extern from "loops.hpp" namespace "csoftmax" nogil:
                          ptrdiff_t steps, Order, ptrdiff_t vectors, Exact[T]* lanes)
     void add_weights[T](const T* x, ptrdiff_t stride, const Weights[T]&, ptrdiff_t steps, Order, const Row[T]*,
                         ptrdiff_t vectors, const LaneSums[T]&)
+
+cdef extern from "column_results.hpp" namespace "csoftmax" nogil:
     void write_products[T](const T* y, ptrdiff_t stride, const T* grad, ptrdiff_t grad_stride, T* out,
                            ptrdiff_t out_stride, ptrdiff_t steps, const Row[T]*, ptrdiff_t vectors,
                            bint streamed)
