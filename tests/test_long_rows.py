@@ -155,8 +155,26 @@ def assert_same_rows(compiled, x):
 def test_same_bits_in_several_waves(compiled, dtype):
     """Rows of more than the 256 chunks that are remembered, or shared by threads, at once."""
     n = 260 * CHUNK + 5
-    x = (np.random.default_rng(0).normal(size=(1, n)) * 3 + np.linspace(-4, 4, n)).astype(dtype)
-    operands = {"softmax": (), "cross_entropy_with_grad": ([n - 1],)}
+    x = np.random.default_rng(0).normal(size=(1, n)) * 3 + np.linspace(-4, 4, n)
+    assert_same_wherever(compiled, x.astype(dtype))
+
+
+@pytest.mark.parametrize(
+    "profile", ["level", "rising by powers of two", "rising by a few more", "masked at first"]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_same_bits_of_rows_beyond_the_caches(compiled, dtype, profile):
+    """Whose maximum is not found before their terms, unless these take the place of the logits."""
+    n = 16_000_000 // np.dtype(dtype).itemsize + 3
+    x = np.random.default_rng(0).standard_normal((1, n), dtype=dtype)
+    for part, shift in zip(np.array_split(x[0], 4), shift_of_chunk(profile, dtype), strict=True):
+        part += shift
+    assert_same_wherever(compiled, x)
+
+
+def assert_same_wherever(compiled, x):
+    """One long row, with the result elsewhere and in place: the bits are those of a strided one."""
+    operands = {"softmax": (), "cross_entropy_with_grad": ([x.size - 1],)}
     with compiled.threads(1):
         apart = np.repeat(x, 2, axis=-1)[:, ::2]
         want = {name: getattr(compiled, name)(apart, *more) for name, more in operands.items()}

@@ -74,7 +74,8 @@ CSOFTMAX_INLINE void find_few_losses(const Columns<T>& x, const Columns<T>& w, c
 template <int N, bool weighted, bool labelled, class T>
 CSOFTMAX_APART void find_few_losses(Columns<T> x, Columns<T> w, Columns<T> out, const T* label,
                                     Samples<T>& samples, std::ptrdiff_t vectors) {
-    constexpr int M = weighted && labelled ? 1 : SIDE_BY_SIDE<N>;
+    // side by side unless common weights take registers, too, or one is as wide as a line, where it does not pay
+    constexpr int M = (weighted && labelled) || sizeof(Vec<T>) >= LINE_BYTES ? 1 : SIDE_BY_SIDE<N>;
     std::ptrdiff_t v = 0;
     for (; v + M <= vectors; v += M) find_few_losses<N, M, weighted, labelled>(x, w, out, label, samples, v);
     if (v < vectors) find_few_losses<N, 1, weighted, labelled>(x, w, out, label, samples, v);

@@ -159,6 +159,8 @@ cdef inline bint share_rows(Operation operation, Problem& p, int threads, bint a
             p.ahead = wave_of_threads(p.row_threads) * CHUNK * <Py_ssize_t> sizeof(real)
     elif p.direct and keeps_pieces_aside(operation, p):
         p.packed = room_aside(p, threads)
+    if p.direct and keeps_maxima_aside(p, threads):
+        p.packed = maxima_aside(p)
     return aside
 
 

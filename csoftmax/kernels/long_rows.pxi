@@ -2,11 +2,12 @@
 #
 # Their maxima and sums are taken chunk by chunk, while these are in the cache, against the maximum so far;
 # raise_anchor() in row.hpp joins a sum to those before. So a row comes from memory twice instead of three
-# times. Terms are kept for the writing sweep: in the result where that stays in a cache, or registers are narrow;
-# then the maximum of the row is found first, and terms are those measured against it, which are the same but for
-# a power of two. Else aside, in memory that stays in a cache, of the last classes if it is too small, until the
-# writing sweep divides them by that power. Chunks whose maximum so far is too small for that have their terms found
-# once more. All of that changes no bit of a result, nor do threads that share the chunks of a row.
+# times. Terms are kept for the writing sweep: in the result where that stays in a cache, or registers are narrow.
+# Then the maximum of the row is found first, if the row stays in a cache, and terms are those measured against it,
+# which are the same but for a power of two. In longer rows the writing sweep divides them by that power, and so it does
+# with terms aside, in memory that stays in a cache, of the last classes if it is too small. Chunks whose maximum so far
+# is too small for that have their terms found once more. All of that changes no bit of a result, nor do threads that
+# share the chunks of a row.
 
 cdef enum:
     WAVE = 256             # chunks of one row between two additions of their sums,
@@ -28,8 +29,20 @@ cdef inline bint keeps_pieces_aside(Operation operation, const Problem& p) noexc
             and (sizeof(real) > 4 or sums_more(operation, p)))
 
 
+cdef inline bint keeps_maxima_aside(const Problem& p, int threads) noexcept nogil:
+    # Whether terms stay in the result, and the maximum of a row is not found before them: of rows that would come from
+    # memory for that alone. The operand must last, too, for chunks whose terms are found once more.
+    cdef Py_ssize_t size = sizeof(real)
+    return (p.kept and p.n * size >= STREAMED_BYTES and p.out.data != p.x.data and p.x.temperature == 1
+            and maxima_aside(p) * size <= PACKED_BYTES // threads)
+
+
+cdef inline bint finds_maximum_first(const Problem& p) noexcept nogil:
+    return p.kept and p.packed == 0
+
+
 cdef inline Py_ssize_t maxima_aside(const Problem& p) noexcept nogil:
-    # Entries before the terms that are kept aside: the maximum so far of each chunk, in whole lines of the cache.
+    # Entries aside before terms that are: the maximum so far of each chunk, in whole lines of the cache.
     return round_up((p.n + CHUNK - 1) // CHUNK, LINE // sizeof(real))
 
 
@@ -44,16 +57,16 @@ cdef inline real* place_of_terms(Scratch[real]& scratch, Operation operation, co
     # Of the classes from j on; NULL if they do not stay.
     if not keeps_terms(operation) or p.out.data == NULL or j < scratch.kept_from:
         return NULL
-    if p.packed > 0:
+    if p.packed > 0 and not p.kept:
         return scratch.packed + maxima_aside(p) + (j - scratch.kept_from)
     return <real*> (p.out.data + lane * p.out.lane_stride) + j
 
 
-cdef inline int powers_of_chunk(Scratch[real]& scratch, Py_ssize_t j, const Row[real]& whole) noexcept nogil:
-    # Those of two by which terms aside are too large, or -1.
+cdef inline int powers_of_chunk(real maximum, const Row[real]& whole) noexcept nogil:
+    # Those of two by which terms against a maximum so far are too large, or -1.
     cdef Row[real] so_far
-    so_far.max = broadcast(scratch.packed[j // CHUNK])
-    if scratch.packed[j // CHUNK] == lane_value(whole.max, 0):
+    so_far.max = broadcast(maximum)
+    if maximum == lane_value(whole.max, 0):
         return 0
     set_anchor_so_far(so_far)
     return powers_below(so_far, whole)
@@ -88,7 +101,8 @@ cdef inline void sweep_pieces(Scratch[real]& scratch, Operation operation, const
 
 cdef inline void sweep_pieces_of_row(Scratch[real]& scratch, Operation operation, const Problem& p,
                                      Py_ssize_t lane, Row[real]* row) noexcept nogil:
-    # Chunk by chunk; to keep terms in the result, after a sweep for the maximum of all chunks.
+    # Chunk by chunk; perhaps after a sweep for the maximum of all chunks.
+    cdef bint maximum_first = finds_maximum_first(p)
     cdef real so_far[WAVE]
     cdef real* nowhere = NULL
     cdef Row[real] whole
@@ -96,11 +110,13 @@ cdef inline void sweep_pieces_of_row(Scratch[real]& scratch, Operation operation
     cdef Py_ssize_t j = 0, end
     cdef int powers = -1
     scratch.kept_from = p.n
-    if p.packed > 0:                          # the last classes, from a chunk's first on
+    if p.packed > 0 and p.kept:
+        scratch.kept_from = 0
+    elif p.packed > 0:                        # the last classes, from a chunk's first on
         scratch.kept_from = max(<Py_ssize_t> 0, p.n - (p.packed - maxima_aside(p)))
         scratch.kept_from = round_up(scratch.kept_from, CHUNK)
     start_pieces(whole, order_of(tag, True, p.n, False), False)
-    while p.kept and j < p.n:
+    while maximum_first and j < p.n:
         sweep_rows(operation, MAXIMUM, p, lane, 1, j, min(j + CHUNK, p.n), nowhere, 0, &whole)
         if j < WAVE * CHUNK:
             so_far[j // CHUNK] = lane_value(whole.max, 0)
@@ -110,12 +126,12 @@ cdef inline void sweep_pieces_of_row(Scratch[real]& scratch, Operation operation
     j = 0
     while j < p.n:
         end = min(j + CHUNK, p.n)
-        if p.kept and j < WAVE * CHUNK:
+        if maximum_first and j < WAVE * CHUNK:
             row.max = broadcast(so_far[j // CHUNK])
-        elif not (p.kept and lane_value(row.max, 0) >= lane_value(whole.max, 0)):
+        elif not (maximum_first and lane_value(row.max, 0) >= lane_value(whole.max, 0)):
             sweep_rows(operation, MAXIMUM, p, lane, 1, j, end, nowhere, 0, row)
         raise_anchor(row[0], True, weighted)
-        if p.kept:
+        if maximum_first:
             powers = powers_below(row[0], whole)
         if powers >= 0:
             scratch.kept_from = min(scratch.kept_from, j)
@@ -148,7 +164,7 @@ cdef void sweep_long_row(Scratch[real]& scratch, Operation operation, Sweep swee
         kept_from = p.n
         common = &whole
         start_pieces(whole, order_of(tag, True, p.n, False), False)
-        while p.kept and not at_once and first < p.n:
+        while finds_maximum_first(p) and not at_once and first < p.n:
             count = min(<Py_ssize_t> WAVE, (p.n - first + CHUNK - 1) // CHUNK)
             largest = find_maxima_so_far(operation, p, lane, first, count, largest, chunks)
             first += count * CHUNK
@@ -165,6 +181,8 @@ cdef void sweep_long_row(Scratch[real]& scratch, Operation operation, Sweep swee
             if not p.kept or at_once:
                 whole.max = broadcast(largest)
                 set_anchor_so_far(whole)
+        for i in range(count if sweep == WRITE and p.packed > 0 else 0):
+            chunks[i].max = scratch.packed[first // CHUNK + i]
         for i in prange(count, num_threads=<int> min(count, <Py_ssize_t> p.row_threads),
                         schedule="static"):
             visit_apart(operation, sweep, p, lane, first + i * CHUNK,
@@ -176,6 +194,8 @@ cdef void sweep_long_row(Scratch[real]& scratch, Operation operation, Sweep swee
                     raise_anchor(row[0], True, weighted)
                     if chunks[i].kept:
                         kept_from = min(kept_from, first + i * CHUNK)
+                    if p.packed > 0:
+                        scratch.packed[first // CHUNK + i] = chunks[i].max
                 add_chunk(row[0], chunks[i], weighted)
         first += count * CHUNK
     scratch.kept_from = kept_from
@@ -202,7 +222,7 @@ cdef void visit_apart(Operation operation, Sweep sweep, const Problem& p,
     cdef Row[real] part
     cdef Row[real]* row = whole
     cdef bint weighted = sums_more(operation, p)
-    cdef int powers = -1
+    cdef int powers = -1, too_large = 0
     if sweep != WRITE:
         row = &part
         start(part, order_of(tag, True, p.n, False), weighted)
@@ -212,15 +232,17 @@ cdef void visit_apart(Operation operation, Sweep sweep, const Problem& p,
         if sums_pieces(operation, sweep, p):
             part.max = broadcast(chunk.max)
             set_anchor_so_far(part)
-            if p.kept:
+            if finds_maximum_first(p):
                 powers = powers_below(part, whole[0])
-            keep = powers >= 0
-            if keep:
-                lower_terms(part, powers)
+                lower_terms(part, max(powers, 0))
+            keep = powers >= 0 or p.packed > 0
+    elif p.packed > 0 and keep:
+        too_large = powers_of_chunk(chunk.max, row[0])
+        keep = too_large >= 0
     if p.direct:
         scratch.kept_from = 0 if keep else p.n
         sweep_rows(operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n),
-                   place_of_terms(scratch, operation, p, lane, j0), 0, row)
+                   place_of_terms(scratch, operation, p, lane, j0), too_large, row)
     else:
         visit(scratch, operation, sweep, p, lane, 1, j0, min(j0 + CHUNK, p.n), row, False)
     if sweep != WRITE:

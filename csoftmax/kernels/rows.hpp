@@ -211,7 +211,7 @@ CSOFTMAX_INLINE void sweep_register_of_rows(Sweep sweep, const Problem& p, std::
         };
         if constexpr (!keeps)
             write_rows(std::integral_constant<Source, OPERAND>{}, x);
-        else if (terms == out(0))
+        else if (terms == out(0) && powers == 0)
             write_rows(std::integral_constant<Source, TERMS_IN_RESULT>{}, out);
         else if (terms)
             write_chunk<operation, weighing, TERMS_ASIDE>(terms, out(0), n, p.streamed, out_ahead, rows,

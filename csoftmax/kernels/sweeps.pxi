@@ -276,7 +276,7 @@ cdef inline void sweep_group(Scratch[real]& scratch, Operation operation, Sweep 
             terms = place_of_terms(scratch, operation, p, lane, j)
             powers = 0
             if p.packed > 0 and terms != NULL:
-                powers = powers_of_chunk(scratch, j, rows[0])
+                powers = powers_of_chunk(scratch.packed[j // CHUNK], rows[0])
                 if powers < 0:
                     terms = NULL
             sweep_rows(operation, sweep, p, lane, lanes, j, min(j + CHUNK, p.n), terms, powers, rows)
