@@ -20,7 +20,7 @@ cdef enum:
     PACKED_BYTES = 1048576  # for all classes of all threads' groups, if a tile is too small: half of
     PACKED_RUN = 256       # it beyond these bytes a class, as caches hold what comes next as well
     STREAMED_BYTES = 16000000  # of a result, half of a usual last-level cache
-    STREAMED_ROW = 32768   # and of each row, whose ends are not streamed,
+    STREAMED_ROW = 1048576  # and of each row, which the second cache keeps for the writing sweep if it is shorter,
     STREAMED_PAIR = 1536   # unless it takes two rows to make it;
     STREAMED_WIDE_ROW = 16384   # the same in registers of WIDE bytes
     STREAMED_RUN = 2048    # of each class in a group, which has ragged ends, too;
