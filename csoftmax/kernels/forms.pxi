@@ -29,8 +29,8 @@ cdef enum:
     WIDE = 64              # bytes of a register from which on terms are found again sooner than read again
     SHORT_ROW = 256        # bytes of rows up to which a group in row form has two registers of WIDE bytes of rows: what
                            # is done across the lanes of one overlaps with the sweep over the other's
-    GROUP_BYTES = 65536    # of rows that a group in row form has, which the second cache keeps, for what is done once for
-                           # a register of rows to be done for many;
+    GROUP_BYTES = 65536    # of rows that a group in row form has, which the second cache keeps, for what is done
+                           # once for a register of rows to be done for many;
     FETCHED_GROUP = 32768  # where lines of the next result are asked for before it is written, or go past the caches;
     WIDE_PART = 4          # a fourth of both in registers of WIDE bytes, and where a thread has less than
     FEW_GROUPS = 4         # so many groups;

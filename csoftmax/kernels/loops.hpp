@@ -245,7 +245,7 @@ CSOFTMAX_INLINE void add_some_weights(const T* x, std::ptrdiff_t stride, const W
                 s = s + w_j;
                 t = fma(w_j, gap(w_j, load(x + (j + k * registers) * stride + at + v * W), maxima[v]), t);
             }
-            if (w.differ_at(at + v)) weights[v] = add_exactly(weights[v], s);
+            if (w.differ_at(at / W + v)) weights[v] = add_exactly(weights[v], s);
             spreads[v] = add_exactly(spreads[v], t);
         }
         j += count * registers;
