@@ -34,11 +34,10 @@ CSOFTMAX_INLINE void write_some_columns(const T* x, std::ptrdiff_t stride, T* ou
 }
 // write(how to store, registers of rows side by side, the first of them) for all `vectors` of these.
 template <int M, class Write>
-CSOFTMAX_INLINE void for_columns(std::ptrdiff_t vectors, bool streamed, Write write,
-                                 std::ptrdiff_t v = 0) {
-    const std::integral_constant<int, M> count;
-    for (; v + M <= vectors; v += M) streamed ? write(Streamed{}, count, v) : write(Full{}, count, v);
-    if constexpr (M > 1) for_columns<M / 2>(vectors, streamed, write, v);
+CSOFTMAX_INLINE void for_columns(std::ptrdiff_t vectors, bool streamed, Write write) {
+    for_some<M>(vectors, [&](auto count, std::ptrdiff_t v) CSOFTMAX_INLINED {
+        streamed ? write(Streamed{}, count, v) : write(Full{}, count, v);
+    });
 }
 
 // out_j <- e_j / sum; `kept`: x holds the terms e.
